@@ -1,0 +1,63 @@
+"""The ``edge-node`` command: finds the verb, hands over, and turns errors into one readable line and an exit code."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from edge_node import __version__
+from edge_node.errors import EXIT_OK, EXIT_USAGE, EdgeNodeError
+
+VERBS = {
+    "run": "run the node: camera, model, MQTT",
+    "demo": "run it all on this machine: a broker, a clip or a drawn scene, poses on the terminal",
+    "check-config": "check a configuration file and say every mistake in it",
+    "models": "list, fetch and verify the model files",
+}
+"""Verb to its one-line help. Each is a module of ``edge_node.commands`` (``-`` is ``_`` there) with ``add_arguments(parser)`` and
+``run(arguments) -> exit code``; only the module of the verb in use is imported."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(_verb_of(words)).parse_args(words)
+    if arguments.verb is None:
+        _parser(None).print_help()
+        return EXIT_USAGE
+    command = _command(arguments.verb)
+    try:
+        return int(command.run(arguments))
+    except EdgeNodeError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output went away: head, less
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def _verb_of(words: list[str]) -> str | None:
+    return next((word for word in words if word in VERBS), None)
+
+
+def _command(verb: str) -> ModuleType:
+    return importlib.import_module(f"edge_node.commands.{verb.replace('-', '_')}")
+
+
+def _parser(chosen: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-node",
+        description="A camera node that says where people's joints are, and nothing else.",
+        epilog="Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong configuration. Help for one verb: edge-node VERB --help",
+    )
+    parser.add_argument("--version", action="version", version=f"edge-node {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for verb, summary in VERBS.items():
+        verb_parser = verbs.add_parser(verb, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if verb == chosen:
+            _command(verb).add_arguments(verb_parser)
+    return parser

@@ -1,0 +1,223 @@
+"""Reading the configuration: YAML file, then ``EDGE_NODE__SECTION__KEY`` of the environment, then ``--set KEY=VALUE``.
+
+Every mistake is reported at once, each as ``file:line:column: key: what is wrong``.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from edge_node.config.keys import suggest
+from edge_node.config.models import Config
+from edge_node.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "EDGE_NODE__"
+Loc = tuple[str | int, ...]
+
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Source:
+    """The merged values, and for each path the words that say where it was written."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.places: dict[Loc, str] = {}
+        self.problems: list[str] = []
+
+    def place(self, loc: Loc) -> str:
+        """Where ``loc``, or the nearest thing around it, was written."""
+        while loc not in self.places and loc:
+            loc = loc[:-1]
+        return self.places.get(loc, "configuration")
+
+
+def load(path: Path | None, environment: Mapping[str, str], overrides: Sequence[str] = ()) -> Config:
+    """The configuration from file (if any), environment and ``KEY=VALUE`` overrides, the last winning.
+
+    Raises ``ConfigError`` with every mistake.
+    """
+    source = _Source()
+    if path is not None:
+        _read_file(path, source)
+    for name in sorted(environment):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            _put(source, keys, environment[name], f"environment variable {name}")
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            source.problems.append(f"--set {text}: expected KEY=VALUE, such as camera.fps=15")
+            continue
+        _put(source, key.split("."), value, f"--set {text}")
+    return _validate(source)
+
+
+def override(config: Config, values: Mapping[str, Any]) -> Config:
+    """``config`` with the values at the given key paths replaced. Raises ``ConfigError`` when one does not fit."""
+    if not values:
+        return config
+    tree = config.model_dump()
+    for path, value in values.items():
+        *sections, name = path.split(".")
+        place = tree
+        for section in sections:
+            place = place[section]
+        place[name] = value
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError([f"{_dotted(e['loc'])}: {_reason(e)}" for e in error.errors()]) from None
+
+
+def parse_value(text: str) -> Any:
+    """The value that YAML would read: ``15`` a number, ``true`` a switch, ``[a, b]`` a list. Raises ``ValueError``."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, in C where there is one
+    except yaml.YAMLError as error:
+        raise ValueError(f"cannot be read as YAML: {error}") from None
+
+
+def _put(source: _Source, keys: list[str], text: str, place: str) -> None:
+    try:
+        value = parse_value(text)
+    except ValueError as error:
+        source.problems.append(f"{place}: {error}")
+        return
+    tree = source.values
+    for depth, key in enumerate(keys[:-1], start=1):
+        inner = tree.setdefault(key, {})
+        if not isinstance(inner, dict):
+            inner = tree[key] = {}
+        source.places.setdefault(tuple(keys[:depth]), place)
+        tree = inner
+    tree[keys[-1]] = value
+    source.places[tuple(keys)] = place
+
+
+def _read_file(path: Path, source: _Source) -> None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file; write one with: edge-node setup"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise ConfigError([f"{where}: not valid YAML: {error.problem or error.context}"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: not valid YAML: {error}"]) from None
+    if root is None:
+        return
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError([f"{path}:1:1: expected sections such as camera: and mqtt:, found {_kind_of(root)}"])
+    value = _construct(root, (), str(path), source)
+    if isinstance(value, dict):
+        source.values = value
+
+
+def _construct(node: yaml.Node, loc: Loc, file: str, source: _Source) -> Any:
+    """The value of ``node``, noting where each key stands."""
+    source.places.setdefault(loc, f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}")
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(child, (*loc, i), file, source) for i, child in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return _scalar(node, loc, source)
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        place = f"{file}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
+        if key in mapping:
+            source.problems.append(f"{place}: {_dotted((*loc, key))}: stands twice; keep one of them")
+            continue
+        source.places[(*loc, key)] = place
+        value = _construct(value_node, (*loc, key), file, source)
+        # A section whose keys are all commented out reads as null: it means the defaults.
+        mapping[key] = {} if value is None and _is_section((*loc, key)) else value
+    return mapping
+
+
+def _scalar(node: yaml.Node, loc: Loc, source: _Source) -> Any:
+    loader = _Loader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:
+        source.problems.append(f"{source.place(loc)}: {_dotted(loc)}: {getattr(error, 'problem', None) or error}")
+        return None
+    finally:
+        loader.dispose()
+
+
+def _validate(source: _Source) -> Config:
+    try:
+        config = Config.model_validate(source.values)
+    except ValidationError as error:
+        found = [f"{source.place(_yaml_loc(e['loc']))}: {_dotted(e['loc'])}: {_reason(e)}" for e in error.errors()]
+        raise ConfigError(source.problems + list(dict.fromkeys(found))) from None
+    if source.problems:
+        raise ConfigError(source.problems)
+    return config
+
+
+def _yaml_loc(loc: Loc) -> Loc:
+    """Pydantic's place less the names of union members, which nobody wrote."""
+    return tuple(part for part in loc if part not in ("str", "int", "float"))
+
+
+def _dotted(loc: Loc) -> str:
+    return ".".join(str(part) for part in _yaml_loc(loc)) or "configuration"
+
+
+def _reason(error: ErrorDetails) -> str:
+    kind, context, given = error["type"], error.get("ctx", {}), error["input"]
+    if kind == "extra_forbidden":
+        return suggest(str(error["loc"][-1]), _siblings(error["loc"]))
+    if kind == "missing":
+        return "is missing"
+    if kind == "literal_error":
+        return f"{given!r} is not one of {context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return f"{given!r} does not have the form {context['pattern']}"
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    return f"{message}, not {_shown(given)}"
+
+
+def _shown(given: Any) -> str:
+    text = repr(given) if isinstance(given, str | int | float | bool | None) else f"a {type(given).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _siblings(loc: Loc) -> list[str]:
+    """The keys that could stand where ``loc`` does."""
+    model = _model_at(loc[:-1])
+    return list(model.model_fields) if model else []
+
+
+def _is_section(loc: Loc) -> bool:
+    return _model_at(loc) is not None and not isinstance(loc[-1], int)
+
+
+def _model_at(loc: Loc) -> type[BaseModel] | None:
+    """The model of the section, or of the list's items, at ``loc``."""
+    model: type[BaseModel] = Config
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        annotation = field.annotation if field else None
+        inner = annotation if isinstance(annotation, type) else getattr(annotation, "__args__", (None,))[0]
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return None
+        model = inner
+    return model
+
+
+def _kind_of(node: yaml.Node) -> str:
+    return "a list" if isinstance(node, yaml.SequenceNode) else f"{node.value!r}"

@@ -1,0 +1,134 @@
+"""The settings in force while the node runs: the file's, with what was tuned since laid over them.
+
+Whoever needs a value reads ``settings.current`` once a frame (or tick) and compares identity to learn of a change; the
+``Config`` itself is frozen. Reload by SIGHUP, ``set/<key>`` over MQTT and the sliders of the live page all come through here.
+"""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_node.config.keys import all_keys, live_keys, suggest, value_of
+from edge_node.config.load import override
+from edge_node.config.models import Config
+from edge_node.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+OVERLAY_FILE = "overlay.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What reading the file again gave: keys now in force, and keys that wait for a restart."""
+
+    applied: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+
+
+class Settings:
+    """Holds the configuration in force. All methods may be called from any thread.
+
+    ``load`` reads the user's file afresh. ``state_directory`` keeps the overlay over restarts; without one it is of this
+    run only.
+    """
+
+    def __init__(self, load: Callable[[], Config], state_directory: Path | None = None) -> None:
+        self._load = load
+        self._overlay_path = state_directory / OVERLAY_FILE if state_directory else None
+        self._lock = threading.Lock()
+        self._file = load()
+        self._overlay = self._read_overlay()
+        self._current = override(self._file, self._overlay)
+
+    @property
+    def current(self) -> Config:
+        """The settings in force: frozen, and the same object until something changes."""
+        return self._current
+
+    @property
+    def overlay(self) -> Mapping[str, Any]:
+        """What was tuned and stands over the file's values: key path to value."""
+        with self._lock:
+            return dict(self._overlay)
+
+    @property
+    def file(self) -> Config:
+        """What the file alone says."""
+        return self._file
+
+    def set(self, key: str, value: Any) -> Any:
+        """Tune one key; returns the value in force.
+
+        Raises ``ConfigError``, and changes nothing, when the key may not be tuned or the value is out of its range.
+        """
+        with self._lock:
+            _refuse_unless_live(key)
+            overlay = {**self._overlay, key: value}
+            current = override(self._file, overlay)
+            self._write_overlay(overlay)
+            self._overlay, self._current = overlay, current
+            return value_of(current, key)
+
+    def reset(self, key: str | None = None) -> None:
+        """Forget what was tuned: one key, or everything. Raises ``ConfigError`` for a key that may not be tuned."""
+        with self._lock:
+            if key is not None:
+                _refuse_unless_live(key)
+            overlay = {k: v for k, v in self._overlay.items() if key is not None and k != key}
+            current = override(self._file, overlay)
+            self._write_overlay(overlay)
+            self._overlay, self._current = overlay, current
+
+    def reload(self) -> Reloaded:
+        """Read the file again. Raises ``ConfigError``, and keeps what is in force, when the file is not valid.
+
+        Keys that need a restart keep their old value until then.
+        """
+        new = self._load()
+        with self._lock:
+            changed = [key for key in all_keys() if value_of(new, key) != value_of(self._file, key)]
+            applied = tuple(key for key in changed if key in live_keys())
+            self._file = override(self._file, {key: value_of(new, key) for key in applied})
+            self._current = override(self._file, self._overlay)
+            return Reloaded(applied, tuple(key for key in changed if key not in applied))
+
+    def _read_overlay(self) -> dict[str, Any]:
+        """The overlay on disk. One that does not fit (any more) is set aside, said in the log, and the file's values hold."""
+        if self._overlay_path is None or not self._overlay_path.exists():
+            return {}
+        try:
+            overlay = json.loads(self._overlay_path.read_text(encoding="utf-8"))
+            for key in overlay:
+                _refuse_unless_live(key)
+            override(self._file, overlay)
+        except (ValueError, TypeError, AttributeError, ConfigError) as error:
+            aside = self._overlay_path.with_suffix(".refused")
+            self._overlay_path.replace(aside)
+            log.warning("tuned values are not used (%s); set aside as %s", error, aside)
+            return {}
+        return dict(overlay)
+
+    def _write_overlay(self, overlay: Mapping[str, Any]) -> None:
+        if self._overlay_path is None:
+            return
+        scratch = self._overlay_path.with_suffix(".new")
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("w", encoding="utf-8") as file:
+            json.dump(overlay, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self._overlay_path)
+
+
+def _refuse_unless_live(key: str) -> None:
+    if key in live_keys():
+        return
+    if key in all_keys():
+        raise ConfigError([f"{key}: needs a restart, so it is set in the configuration file"])
+    raise ConfigError([f"{key}: {suggest(key, live_keys())}"])

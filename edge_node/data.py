@@ -1,0 +1,101 @@
+"""What crosses threads: frozen values with named fields.
+
+Images are RGB uint8 [H, W, 3]. A name that ends in ``_px`` is in frame pixels, where (0, 0) is the outer corner of the
+top-left pixel; coordinates without a suffix are normalised, 0..1 of the frame. Durations and ``*_ns`` stamps are of the
+monotonic clock; ``ts`` is wall time and only for publishing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""RGB uint8 [H, W, 3]."""
+
+KeypointArray = NDArray[np.float32]
+"""float32 [17, 3]: x, y, score (0..1) of each COCO keypoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture from a camera.
+
+    ``seq`` counts frames of this run from 0, without gaps at the source. ``captured_ns`` is the monotonic clock at capture,
+    ``ts`` the wall clock (seconds since 1970) of the same moment.
+    """
+
+    image: Image
+    seq: int
+    captured_ns: int
+    ts: float
+
+    @property
+    def width_px(self) -> int:
+        return int(self.image.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        return int(self.image.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A square of the frame that a model looks at, in frame pixels; it may overhang the frame.
+
+    The point (u, v), 0..1 of the square, lies at (``left_px`` + u ``side_px``, ``top_px`` + v ``side_px``) of the frame.
+    """
+
+    left_px: float
+    top_px: float
+    side_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """One body as the model saw it in one frame, before anybody said whose it is.
+
+    ``keypoints_px``: float32 [17, 3], x and y in frame pixels, score 0..1. ``score`` orders poses by how likely they are a
+    person whose joints are right, 0..1.
+    """
+
+    keypoints_px: KeypointArray
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One tracked body of one frame.
+
+    ``id`` is the identity within this run, from 1. ``keypoints``: float32 [17, 3], smoothed, x and y normalised to the
+    frame. ``box``: x0, y0, x1, y1, normalised. ``predicted``: nobody looked at this person in this frame; the position is
+    carried on from their motion.
+    """
+
+    id: int
+    score: float
+    box: tuple[float, float, float, float]
+    keypoints: KeypointArray
+    predicted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """What the node says about one frame.
+
+    ``accelerator`` is ``"cpu"`` or ``"edgetpu"``: what ran the model for this frame. ``regions`` are the squares looked at.
+    ``stage_ms``: milliseconds spent in each stage (``capture sample invoke decode track smooth``).
+    ``done_ns``: monotonic clock when the estimator was done.
+    """
+
+    seq: int
+    captured_ns: int
+    ts: float
+    width_px: int
+    height_px: int
+    accelerator: str
+    people: tuple[Person, ...]
+    regions: tuple[Region, ...] = ()
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    done_ns: int = 0

@@ -1,0 +1,46 @@
+"""Where this node keeps files of its own: state that must last, and what can be fetched or computed again."""
+
+import os
+from pathlib import Path
+
+STATE_UNDER_SYSTEMD = "STATE_DIRECTORY"
+CREDENTIALS_UNDER_SYSTEMD = "CREDENTIALS_DIRECTORY"
+
+
+def state_directory() -> Path:
+    """systemd's ``StateDirectory``, else ``$XDG_STATE_HOME/edge-node``. It may not exist yet."""
+    given = os.environ.get(STATE_UNDER_SYSTEMD, "").split(":")[0]
+    return Path(given) if given else _xdg("XDG_STATE_HOME", ".local/state")
+
+
+def cache_directory() -> Path:
+    """``cache/`` of the state directory under systemd, else ``$XDG_CACHE_HOME/edge-node``. It may not exist yet."""
+    if os.environ.get(STATE_UNDER_SYSTEMD):
+        return state_directory() / "cache"
+    return _xdg("XDG_CACHE_HOME", ".cache")
+
+
+def models_directory(configured: str | None) -> Path:
+    """``model.directory`` of the configuration, else ``models/`` beside the state (systemd) or in the cache."""
+    if configured:
+        return Path(configured).expanduser()
+    under = state_directory() if os.environ.get(STATE_UNDER_SYSTEMD) else cache_directory()
+    return under / "models"
+
+
+def secret(name: str) -> str | None:
+    """A secret by name, such as ``mqtt-password``: systemd credential ``edge-node.<name>``, else ``EDGE_NODE_<NAME>``.
+
+    One trailing line end is not part of it. ``None`` when nobody gave one.
+    """
+    directory = os.environ.get(CREDENTIALS_UNDER_SYSTEMD)
+    if directory:
+        file = Path(directory) / f"edge-node.{name}"
+        if file.is_file():
+            return file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    return os.environ.get("EDGE_NODE_" + name.upper().replace("-", "_"))
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    base = os.environ.get(variable)
+    return (Path(base) if base else Path.home() / fallback) / "edge-node"

@@ -1,0 +1,25 @@
+"""Where people go: each sink runs on a thread of its own behind a slot, so that none can hold back the loop or another sink."""
+
+from typing import Protocol
+
+from edge_node.data import People
+
+
+class Sink(Protocol):
+    """A destination of ``People``. Every method but ``__init__`` is called on the sink's own thread."""
+
+    @property
+    def name(self) -> str:
+        """Short name for log, health counters and thread: ``mqtt``, ``record`` …"""
+
+    def start(self) -> None:
+        """Open what is needed. Raises ``SinkError`` when the sink can never work; waits for nothing that may come later."""
+
+    def deliver(self, people: People) -> None:
+        """Pass one message on; may block, newer messages replace each other meanwhile."""
+
+    def idle(self) -> None:
+        """Called about ten times a second while there is nothing to deliver: for what is due by time."""
+
+    def finish(self, drain: bool) -> None:
+        """Close everything; with ``drain``, deliver what is in flight first (within a second or so)."""
