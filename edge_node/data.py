@@ -1,8 +1,12 @@
 """What crosses threads: frozen values with named fields.
 
 Images are RGB uint8 [H, W, 3]. A name that ends in ``_px`` is in frame pixels, where (0, 0) is the outer corner of the
-top-left pixel; coordinates without a suffix are normalised, 0..1 of the frame. Durations and ``*_ns`` stamps are of the
-monotonic clock; ``ts`` is wall time and only for publishing.
+top-left pixel; coordinates without a suffix are normalised, 0..1 of the frame.
+
+Three times travel with a frame. ``captured_ns``, of the monotonic clock, is when its pixels existed on this machine: latency and
+age are measured from it. ``media_ns`` is the frame's place on its source's own time line: motion (smoothing, tracking, presence, falls)
+is measured by it. Of a live camera both are the same; a file's frames are apart by their media time in ``media_ns`` however
+fast the file is processed. ``ts`` is wall time, for publishing only, and follows ``media_ns``.
 """
 
 from collections.abc import Mapping
@@ -22,13 +26,15 @@ KeypointArray = NDArray[np.float32]
 class Frame:
     """One picture from a camera.
 
-    ``seq`` counts frames of this run from 0, without gaps at the source. ``captured_ns`` is the monotonic clock at capture,
-    ``ts`` the wall clock (seconds since 1970) of the same moment.
+    ``seq`` counts frames of this run from 0, without gaps at the source. ``captured_ns``: monotonic clock when the picture was
+    captured. ``media_ns``: its time on the source's time line, never going back. ``ts``: wall clock, seconds since 1970, of
+    ``media_ns``. The image belongs to whoever holds the frame; a camera never writes into it again.
     """
 
     image: Image
     seq: int
     captured_ns: int
+    media_ns: int
     ts: float
 
     @property
@@ -85,12 +91,13 @@ class People:
     """What the node says about one frame.
 
     ``accelerator`` is ``"cpu"`` or ``"edgetpu"``: what ran the model for this frame. ``regions`` are the squares looked at.
-    ``stage_ms``: milliseconds spent in each stage (``capture sample invoke decode track smooth``).
-    ``done_ns``: monotonic clock when the estimator was done.
+    ``seq``, ``captured_ns``, ``media_ns`` and ``ts`` are the frame's. ``stage_ms``: milliseconds spent in each stage
+    (``capture sample invoke decode track smooth``). ``done_ns``: monotonic clock when the estimator was done.
     """
 
     seq: int
     captured_ns: int
+    media_ns: int
     ts: float
     width_px: int
     height_px: int
