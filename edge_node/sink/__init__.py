@@ -18,8 +18,8 @@ class Sink(Protocol):
     def deliver(self, people: People) -> None:
         """Pass one message on; may block, newer messages replace each other meanwhile."""
 
-    def idle(self) -> None:
-        """Called about ten times a second while there is nothing to deliver: for what is due by time."""
+    def tick(self) -> None:
+        """Called about ten times a second between deliveries: for what is due by time."""
 
     def finish(self, drain: bool) -> None:
         """Close everything; with ``drain``, deliver what is in flight first (within a second or so)."""

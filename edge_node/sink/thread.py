@@ -1,0 +1,98 @@
+"""Each sink's own thread, and the slot in front of it."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from edge_node.data import People
+from edge_node.errors import ClosedError
+from edge_node.health import Health
+from edge_node.sink import Sink
+from edge_node.slot import Latest
+from edge_node.worker import Worker
+
+TICK_S = 0.1
+
+
+class SinkThread:
+    """Feeds one sink.
+
+    With ``lossless`` (files) the loop waits for the sink; otherwise the newest message replaces one that was not taken, and
+    the replaced are counted as ``<sink>_dropped``.
+    """
+
+    def __init__(self, sink: Sink, health: Health, lossless: bool, on_failure: Callable[[BaseException], None]) -> None:
+        self._sink = sink
+        self._health = health
+        self._lossless = lossless
+        self._on_failure = on_failure
+        self._slot: Latest[People] = Latest()
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._drain = True
+        self._dropped = 0
+        self._worker = Worker(f"sink-{sink.name}", self._run, self._ended)
+
+    def start(self) -> None:
+        """Start the thread and wait until the sink is open. Raises what the sink's ``start`` raises."""
+        self._worker.start()
+        self._started.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def offer(self, people: People) -> None:
+        """Hand over one message. Raises ``ClosedError`` once the sink was stopped."""
+        if self._lossless:
+            self._slot.put_wait(people)
+        else:
+            self._slot.put(people)
+
+    def stop(self, drain: bool) -> None:
+        """Take nothing more. With ``drain`` what is at hand is still delivered."""
+        self._drain = drain
+        self._slot.close()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread's end; False when it did not come in time."""
+        return self._worker.join(timeout_s)
+
+    def _run(self) -> None:
+        self._sink.start()
+        self._started.set()
+        try:
+            self._deliver_all()
+        finally:
+            self._sink.finish(self._drain)
+
+    def _deliver_all(self) -> None:
+        next_tick = time.monotonic()
+        while True:
+            try:
+                people = self._slot.get(TICK_S)
+            except ClosedError:
+                return
+            if people is not None:
+                self._deliver(people)
+            if time.monotonic() >= next_tick:
+                next_tick = time.monotonic() + TICK_S
+                self._sink.tick()
+                self._count_dropped()
+
+    def _deliver(self, people: People) -> None:
+        begun_ns = time.monotonic_ns()
+        self._sink.deliver(people)
+        self._health.stage(f"publish_{self._sink.name}", (time.monotonic_ns() - begun_ns) / 1e6)
+
+    def _count_dropped(self) -> None:
+        dropped = self._slot.dropped
+        if dropped > self._dropped:
+            self._health.count(f"{self._sink.name}_dropped", dropped - self._dropped)
+            self._dropped = dropped
+
+    def _ended(self, error: BaseException | None) -> None:
+        self._slot.close()
+        self._failure = error
+        if not self._started.is_set():
+            self._started.set()
+        elif error is not None:
+            self._on_failure(error)
