@@ -1,0 +1,78 @@
+"""Telling systemd how the node is: ready, alive, reloading, stopping (the protocol of sd_notify(3): one datagram each).
+
+Without systemd (no ``NOTIFY_SOCKET``) every call does nothing.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+PINGS_PER_PERIOD = 4
+
+
+class Notifier:
+    """Speaks to the service manager that started this process. Its methods may be called from any thread."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+        self._period_s = _watchdog_period_s(environment)
+        self._next_ping_s = 0.0
+        self._reachable = True
+
+    @property
+    def watchdog_period_s(self) -> float | None:
+        """The service is killed when no ping came for so many seconds; ``None`` when nobody watches."""
+        return self._period_s
+
+    def ready(self) -> None:
+        """Started, or done with reloading."""
+        self._send("READY=1")
+
+    def watchdog(self) -> None:
+        """The node works. Call it after a fresh frame was processed, never from a timer: a timer certifies a hang.
+
+        While there is no camera to give frames, a finished attempt to open it is the work that counts. May be called for
+        every frame; it sends a few datagrams in a watchdog period.
+        """
+        if self._period_s is None:
+            return
+        now_s = time.monotonic()
+        if now_s >= self._next_ping_s:
+            self._next_ping_s = now_s + self._period_s / PINGS_PER_PERIOD
+            self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``."""
+        self._send("STATUS=" + " ".join(text.split()))
+
+    def reloading(self) -> None:
+        """The configuration is being read again; ``ready`` ends it."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """The node comes to its end."""
+        self._send("STOPPING=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.sendto(message.encode(), self._address)
+            self._reachable = True
+        except OSError as error:  # a node that cannot speak to systemd still has people to look at
+            if self._reachable:
+                log.warning("systemd does not hear this node at %s: %s", self._address, error)
+            self._reachable = False
+
+
+def _watchdog_period_s(environment: Mapping[str, str]) -> float | None:
+    """``WatchdogSec`` of the unit, when it is meant for this process."""
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(microseconds) / 1e6 if microseconds.isdecimal() and int(microseconds) > 0 else None
