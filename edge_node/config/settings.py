@@ -103,7 +103,7 @@ class Settings:
         if self._overlay_path is None or not self._overlay_path.exists():
             return {}
         try:
-            overlay = json.loads(self._overlay_path.read_text(encoding="utf-8"))
+            overlay = dict(json.loads(self._overlay_path.read_text(encoding="utf-8")).items())
             for key in overlay:
                 _refuse_unless_live(key)
             override(self._file, overlay)
@@ -112,7 +112,7 @@ class Settings:
             self._overlay_path.replace(aside)
             log.warning("tuned values are not used (%s); set aside as %s", error, aside)
             return {}
-        return dict(overlay)
+        return overlay
 
     def _write_overlay(self, overlay: Mapping[str, Any]) -> None:
         if self._overlay_path is None:

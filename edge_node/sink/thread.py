@@ -62,6 +62,7 @@ class SinkThread:
         try:
             self._deliver_all()
         finally:
+            self._count_dropped()
             self._sink.finish(self._drain)
 
     def _deliver_all(self) -> None:

@@ -1,0 +1,111 @@
+"""Reading the configuration: what wins over what, and how mistakes are told."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_node.config.files import commented_yaml
+from edge_node.config.keys import all_keys, value_of
+from edge_node.config.load import load, override
+from edge_node.config.models import Config
+from edge_node.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "edge-node.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def problems(file: Path | None, environment: dict[str, str] | None = None, overrides: tuple[str, ...] = ()) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(file, environment or {}, overrides)
+    return caught.value.problems
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    assert load(write(tmp_path, ""), {}) == Config()
+
+
+def test_a_section_with_only_comments_means_its_defaults(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "mqtt:\n  tls:\n    # enabled: true\n"), {}) == Config()
+
+
+def test_the_commented_file_means_the_defaults_and_with_every_key_set_it_still_does(tmp_path: Path) -> None:
+    assert load(write(tmp_path, commented_yaml()), {}) == Config()
+    every = {path: key.default for path, key in all_keys().items()}
+    assert load(write(tmp_path, commented_yaml(every)), {}) == Config()
+
+
+def test_environment_wins_over_file_and_the_command_line_over_both(tmp_path: Path) -> None:
+    file = write(tmp_path, "camera:\n  fps: 10\n  width: 320\n  height: 240\n")
+    config = load(file, {"EDGE_NODE__CAMERA__FPS": "20", "EDGE_NODE__CAMERA__WIDTH": "640"}, ["camera.fps=25"])
+    assert (config.camera.fps, config.camera.width, config.camera.height) == (25, 640, 240)
+
+
+def test_an_override_may_go_into_a_nested_section() -> None:
+    assert load(None, {}, ["mqtt.tls.enabled=true"]).mqtt.tls.enabled is True
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("camera:\n  widht: 640\n", "2:3: camera.widht: unknown key, did you mean width?"),
+        ("camra:\n  width: 640\n", "1:1: camra: unknown key, did you mean camera?"),
+        ("mqtt:\n  tls:\n    ca_fil: x\n", "3:5: mqtt.tls.ca_fil: unknown key, did you mean ca_file?"),
+        ("camera:\n  fps: fast\n", "2:3: camera.fps: should be a valid number, not 'fast'"),
+        ("camera:\n  loop: 1\n", "2:3: camera.loop: should be a valid boolean, not 1"),
+        ("pose:\n  max_people: 99\n", "2:3: pose.max_people: should be less than or equal to 32, not 99"),
+        ("model:\n  accelerator: gpu\n", "2:3: model.accelerator: 'gpu' is not one of 'auto', 'edgetpu' or 'cpu'"),
+        ("camera:\n  fps: 10\n  fps: 20\n", "3:3: camera.fps: stands twice; keep one of them"),
+        ("camera: [1, 2\n", "not valid YAML"),
+        ("- a\n", "1:1: expected sections such as camera: and mqtt:, found a list"),
+        (
+            "state:\n  zones:\n  - name: bed\n    polygon: [[0, 0], [2, 0], [1, 1]]\n",
+            "4:5: state.zones.0.polygon: every coordinate must be",
+        ),
+        ("state:\n  zones:\n  - nam: bed\n", "3:5: state.zones.0.nam: unknown key, did you mean name?"),
+        ("node:\n  name: my node\n", "2:3: node.name: 'my node' does not have the form"),
+    ],
+)
+def test_a_mistake_is_told_with_line_column_and_key(tmp_path: Path, text: str, expected: str) -> None:
+    file = write(tmp_path, text)
+    assert any(problem.startswith(f"{file}:") and expected in problem for problem in problems(file))
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    file = write(tmp_path, "camera:\n  widht: 640\n  fps: fast\n")
+    found = problems(file, {"EDGE_NODE__LOG__LEVEL": "loud"}, ("camera.width=abc", "nonsense"))
+    assert len(found) == 5
+    assert any(p.startswith("environment variable EDGE_NODE__LOG__LEVEL: log.level: 'loud' is not one of") for p in found)
+    assert any(p.startswith("--set camera.width=abc: camera.width: should be a valid integer") for p in found)
+    assert "--set nonsense: expected KEY=VALUE, such as camera.fps=15" in found
+
+
+def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
+    assert problems(tmp_path / "none.yaml") == [f"{tmp_path}/none.yaml: no such file; write one with: edge-node setup"]
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_it_fail_other_than_by_a_config_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    file = write(tmp_path_factory.getbasetemp(), text)
+    with contextlib.suppress(ConfigError):
+        load(file, {})
+
+
+@given(
+    st.lists(st.sampled_from(sorted(all_keys())), max_size=4),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.lists(st.integers())),
+)
+def test_an_override_replaces_just_the_keys_it_names(paths: list[str], value: object) -> None:
+    before = Config()
+    try:
+        after = override(before, dict.fromkeys(paths, value))
+    except ConfigError:
+        return
+    for path in all_keys():
+        if path not in paths:
+            assert value_of(after, path) == value_of(before, path)

@@ -1,0 +1,91 @@
+"""Settings in force: the file's values, what was tuned over them, and reloading."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_node.config.load import load
+from edge_node.config.models import Config
+from edge_node.config.settings import OVERLAY_FILE, Settings
+from edge_node.errors import ConfigError
+
+
+def settings(state: Path | None = None, *overrides: str) -> Settings:
+    return Settings(lambda: load(None, {}, overrides), state)
+
+
+def test_a_tuned_value_is_in_force_at_once_and_after_a_restart(tmp_path: Path) -> None:
+    assert settings(tmp_path).set("pose.max_people", 2) == 2
+    assert settings(tmp_path).current.pose.max_people == 2
+
+
+def test_the_configuration_is_the_same_object_until_something_changes() -> None:
+    node = settings()
+    before = node.current
+    assert node.current is before
+    node.set("pose.max_people", 2)
+    assert node.current is not before
+    assert before.pose.max_people == Config().pose.max_people
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("camera.source", "rtsp://elsewhere", "needs a restart"),
+        ("pose.max_peple", 2, "did you mean pose.max_people?"),
+        ("pose.max_people", 99, "less than or equal to 32"),
+        ("pose.max_people", "two", "valid integer"),
+    ],
+)
+def test_what_may_not_be_tuned_is_refused_and_changes_nothing(tmp_path: Path, key: str, value: object, reason: str) -> None:
+    node = settings(tmp_path)
+    before = node.current
+    with pytest.raises(ConfigError, match=reason):
+        node.set(key, value)
+    assert node.current is before
+    assert not (tmp_path / OVERLAY_FILE).exists()
+
+
+def test_reset_gives_back_the_files_values(tmp_path: Path) -> None:
+    node = settings(tmp_path, "pose.max_people=3")
+    node.set("pose.max_people", 2)
+    node.set("pose.score_threshold", 0.5)
+    node.reset("pose.max_people")
+    assert (node.current.pose.max_people, node.current.pose.score_threshold) == (3, 0.5)
+    node.reset()
+    assert node.current == node.file
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"camera.source": "x"}', '{"pose.max_people": 99}', "\x00"])
+def test_an_overlay_that_does_not_fit_is_set_aside_and_the_file_holds(tmp_path: Path, text: str) -> None:
+    (tmp_path / OVERLAY_FILE).write_text(text)
+    assert settings(tmp_path).current == settings().current
+    assert (tmp_path / "overlay.refused").read_text() == text
+    assert not (tmp_path / OVERLAY_FILE).exists()
+
+
+def test_reload_applies_what_it_can_and_says_what_needs_a_restart() -> None:
+    texts: list[tuple[str, ...]] = [()]
+    node = Settings(lambda: load(None, {}, texts[0]))
+    texts[0] = ("pose.max_people=2", "camera.fps=5")
+    reloaded = node.reload()
+    assert (reloaded.applied, reloaded.needs_restart) == (("pose.max_people",), ("camera.fps",))
+    assert (node.current.pose.max_people, node.current.camera.fps) == (2, Config().camera.fps)
+
+
+def test_a_reload_with_mistakes_keeps_what_is_in_force() -> None:
+    texts: list[tuple[str, ...]] = [("pose.max_people=2",)]
+    node = Settings(lambda: load(None, {}, texts[0]))
+    texts[0] = ("pose.max_people=200",)
+    with pytest.raises(ConfigError):
+        node.reload()
+    assert node.current.pose.max_people == 2
+
+
+def test_tuned_values_survive_a_reload(tmp_path: Path) -> None:
+    node = settings(tmp_path)
+    node.set("pose.max_people", 2)
+    node.reload()
+    assert node.current.pose.max_people == 2
+    assert json.loads((tmp_path / OVERLAY_FILE).read_text()) == {"pose.max_people": 2}

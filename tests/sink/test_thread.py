@@ -1,0 +1,92 @@
+"""A sink's own thread: the loop never waits for it, unless nothing may be lost."""
+
+import threading
+
+import pytest
+
+from edge_node.data import People
+from edge_node.errors import SinkError
+from edge_node.health import Health
+from edge_node.sink.thread import SinkThread
+
+
+class Collector:
+    """A sink that keeps what it gets, and can be held up or made to fail."""
+
+    name = "collector"
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.taken = threading.Event()
+        self.start_error: Exception | None = None
+        self.deliver_error: Exception | None = None
+        self.drained: bool | None = None
+
+    def start(self) -> None:
+        if self.start_error:
+            raise self.start_error
+
+    def deliver(self, people: People) -> None:
+        self.taken.set()
+        self.go_on.wait(5)
+        if self.deliver_error:
+            raise self.deliver_error
+        self.got.append(people.seq)
+
+    def tick(self) -> None:
+        pass
+
+    def finish(self, drain: bool) -> None:
+        self.drained = drain
+
+
+def people(seq: int) -> People:
+    return People(seq=seq, captured_ns=0, media_ns=0, ts=0.0, width_px=4, height_px=3, accelerator="cpu", people=())
+
+
+def test_a_held_up_sink_gets_the_newest_and_the_rest_is_counted() -> None:
+    sink, health = Collector(), Health()
+    thread = SinkThread(sink, health, lossless=False, on_failure=pytest.fail)
+    thread.start()
+    sink.go_on.clear()
+    thread.offer(people(0))
+    assert sink.taken.wait(5)
+    for seq in range(1, 10):
+        thread.offer(people(seq))
+    sink.go_on.set()
+    thread.stop(drain=True)
+    assert thread.join(5)
+    assert sink.got == [0, 9]
+    assert sink.drained is True
+    assert health.report().counters["collector_dropped"] == 8
+
+
+def test_a_lossless_sink_gets_everything_in_order() -> None:
+    sink = Collector()
+    thread = SinkThread(sink, Health(), lossless=True, on_failure=pytest.fail)
+    thread.start()
+    for seq in range(200):
+        thread.offer(people(seq))
+    thread.stop(drain=True)
+    assert thread.join(5)
+    assert sink.got == list(range(200))
+
+
+def test_a_sink_that_cannot_start_says_so_to_whoever_starts_it() -> None:
+    sink = Collector()
+    sink.start_error = SinkError("no such folder")
+    with pytest.raises(SinkError, match="no such folder"):
+        SinkThread(sink, Health(), lossless=False, on_failure=pytest.fail).start()
+
+
+def test_a_sink_that_fails_later_is_reported() -> None:
+    sink, failures = Collector(), list[BaseException]()
+    sink.deliver_error = RuntimeError("broken")
+    thread = SinkThread(sink, Health(), lossless=False, on_failure=failures.append)
+    thread.start()
+    thread.offer(people(0))
+    assert thread.join(5)
+    assert [str(f) for f in failures] == ["broken"]
+    assert sink.drained is not None
