@@ -1,0 +1,37 @@
+"""``-c FILE`` and ``--set KEY=VALUE``, for every verb that needs the configuration."""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edge_node.config.load import load
+from edge_node.config.models import Config
+
+SYSTEM_FILE = Path("/etc/edge-node/edge-node.yaml")
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add both options."""
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"configuration file (default: {SYSTEM_FILE}, if it is there)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="set one key over file and environment, such as camera.source=clip.mp4; may be given more than once",
+    )
+
+
+def configuration_file(arguments: argparse.Namespace) -> Path | None:
+    """The file to read: the one given, else the system's if there is one."""
+    given: Path | None = arguments.config
+    return given or (SYSTEM_FILE if SYSTEM_FILE.exists() else None)
+
+
+def loader(arguments: argparse.Namespace, defaults: Sequence[str] = ()) -> Callable[[], Config]:
+    """What reads the configuration, now and at each reload; ``defaults`` are overrides that the user's own win over."""
+    file = configuration_file(arguments)
+    overrides = [*defaults, *arguments.overrides]
+    return lambda: load(file, os.environ, overrides)

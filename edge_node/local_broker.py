@@ -1,0 +1,60 @@
+"""A mosquitto of one's own on a free port of this machine, for the demonstration and the benchmark."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_node.errors import SinkError
+
+_PLACES = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"
+_START_S = 10.0
+
+
+def mosquitto() -> str | None:
+    """The path of the mosquitto program, also where ``sbin`` is not on the user's path."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path=_PLACES)
+
+
+@contextlib.contextmanager
+def local_broker() -> Iterator[int]:
+    """A broker on loopback for as long as the context lasts; gives its port.
+
+    Raises ``SinkError`` when mosquitto is not installed or does not come up.
+    """
+    program = mosquitto()
+    if program is None:
+        raise SinkError("mosquitto is not installed; install it with: sudo apt install mosquitto")
+    with tempfile.TemporaryDirectory(prefix="edge-node-broker-") as folder:
+        port = _free_port()
+        configuration = Path(folder) / "mosquitto.conf"
+        configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n", encoding="ascii")
+        with (Path(folder) / "log").open("w+", encoding="utf-8") as output:
+            process = subprocess.Popen([program, "-c", str(configuration)], stdout=output, stderr=output)
+            try:
+                _wait_until_open(port, process, Path(output.name))
+                yield port
+            finally:
+                process.terminate()
+                process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_open(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise SinkError(f"mosquitto did not start: {log.read_text(encoding='utf-8').strip() or 'no reason given'}")
