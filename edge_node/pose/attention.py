@@ -1,0 +1,104 @@
+"""Which squares of a frame to look at: the crops of the people that are followed, and squares that scan for others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from edge_node.data import KeypointArray, Region
+from edge_node.pose.region import whole_frame
+from edge_node.pose.similarity import extent_px
+
+CROP_FACTOR = 1.4
+"""Side of a followed person's square, as a multiple of the longer side of the joints' extent (benchmarks/accuracy.md)."""
+
+LEAST_SIDE_PX = 24.0
+"""A crop is never smaller: below this there is nothing to see."""
+
+SCAN_OVERLAP = 1 / 3
+"""Neighbouring scan tiles share at least so much of their side, so that nobody is cut by all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A square to look at. ``track``: whose crop it is, a key of the tracker; ``None`` for a scanning square."""
+
+    region: Region
+    track: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Somebody who is followed and expected at ``keypoints_px``. ``waited``: frames since they were last looked at."""
+
+    track: int
+    keypoints_px: KeypointArray
+    waited: int
+    lost: bool = False
+
+
+class Attention:
+    """Plans the squares of each frame; its only state is where the scan has come to."""
+
+    def __init__(self) -> None:
+        self._scanned = 0
+        self._frames = 0
+
+    def plan(self, people: Sequence[Wanted], width_px: int, height_px: int, *, budget: int, full: bool, threshold: float) -> list[Look]:
+        """At most ``budget`` squares (at least one). ``full``: nobody more can be followed, so no scan is needed."""
+        self._frames += 1
+        order = sorted(people, key=lambda p: (p.lost, -p.waited))
+        crops = order[: budget - self._scans(order, budget, full)]
+        looks = [Look(crop_of(p.keypoints_px, threshold, CROP_FACTOR), p.track) for p in crops]
+        if len(looks) < budget and not (full and looks):
+            looks.append(Look(self._next_scan(width_px, height_px)))
+        return looks
+
+    def _scans(self, people: Sequence[Wanted], budget: int, full: bool) -> int:
+        """How many squares of the budget are kept for scanning.
+
+        With more people than budget it is one, once in about so many frames as it takes to look at everyone; a budget of one
+        goes to the people in view, or in turns to those lost and to the scan.
+        """
+        in_view = sum(not p.lost for p in people)
+        if in_view == 0:
+            return 1 if budget > 1 or not people else self._frames % 2
+        if full or budget == 1:
+            return 0
+        return 1 if in_view < budget else int(self._frames % (in_view + 1) == 0)
+
+    def _next_scan(self, width_px: int, height_px: int) -> Region:
+        squares = scan_squares(width_px, height_px)
+        square = squares[self._scanned % len(squares)]
+        self._scanned += 1
+        return square
+
+
+def crop_of(keypoints_px: KeypointArray, threshold: float, factor: float) -> Region:
+    """The square around a person's joints."""
+    x0, y0, x1, y1 = extent_px(keypoints_px, threshold)
+    side = max(factor * max(x1 - x0, y1 - y0), LEAST_SIDE_PX)
+    return Region((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side)
+
+
+@lru_cache(maxsize=8)
+def scan_squares(width_px: int, height_px: int) -> tuple[Region, ...]:
+    """The scanning squares in their order: the whole frame, between the tiles of each scale."""
+    whole = whole_frame(width_px, height_px)
+    short = min(width_px, height_px)
+    tiles = [*_tiles(width_px, height_px, short), *_tiles(width_px, height_px, short * 0.6)]
+    return tuple(square for tile in tiles for square in (whole, tile)) or (whole,)
+
+
+def _tiles(width_px: int, height_px: int, side_px: float) -> list[Region]:
+    if side_px >= max(width_px, height_px):
+        return []
+    return [Region(left, top, side_px) for top in _starts(height_px, side_px) for left in _starts(width_px, side_px)]
+
+
+def _starts(length_px: float, side_px: float) -> list[float]:
+    """Where tiles start so that they cover the length evenly and overlap enough."""
+    room = length_px - side_px
+    if room <= 0:
+        return [room / 2]
+    count = 1 + -(-room // (side_px * (1 - SCAN_OVERLAP)))
+    return [room * i / (count - 1) for i in range(int(count))]

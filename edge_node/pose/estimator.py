@@ -1,0 +1,82 @@
+"""Frame → people: attention, model, tracking, smoothing, in this order, once a frame."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge_node.config.models import Config
+from edge_node.config.settings import Settings
+from edge_node.data import Frame, People, Person
+from edge_node.engine import Engine
+from edge_node.health import Health
+from edge_node.pose.attention import Attention
+from edge_node.pose.finding import Seen, look
+from edge_node.pose.similarity import areas_px, extent_px
+from edge_node.pose.tracking import Sighting, Track, Tracker
+
+
+class Estimator:
+    """Turns frames into people. Belongs to one thread; the settings in force are read for each frame."""
+
+    def __init__(self, engine: Engine, settings: Settings, health: Health) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._health = health
+        self._attention = Attention()
+        self._tracker = Tracker()
+
+    def process(self, frame: Frame) -> People:
+        """Everyone in the frame. Raises ``EngineError`` when the model cannot be run at all."""
+        config = self._settings.current
+        pose = config.pose
+        wanted = self._tracker.wanted(frame.media_ns)
+        budget = pose.max_inferences or (1 if pose.max_people == 1 else pose.max_people + 1)
+        full = sum(not p.lost for p in wanted) >= pose.max_people
+        looks = self._attention.plan(wanted, frame.width_px, frame.height_px, budget=budget, full=full, threshold=pose.score_threshold)
+        seen = look(self._engine, frame.image, [x.region for x in looks], pose.score_threshold)
+        started = time.perf_counter()
+        sightings = [Sighting(p, x.track) for x, s in zip(looks, seen, strict=True) for p in s.poses]
+        looked = {x.track for x in looks if x.track is not None}
+        tracks = self._tracker.update(sightings, looked, frame.media_ns, pose.max_people, pose.score_threshold)
+        tracked = time.perf_counter()
+        people = tuple(_person(t, frame, config) for t in tracks)
+        stage_ms = _stage_ms(seen)
+        stage_ms["track"] = (tracked - started) * 1e3
+        stage_ms["smooth"] = (time.perf_counter() - tracked) * 1e3
+        accelerator = seen[-1].inference.accelerator
+        self._health.frame(len(people), accelerator, stage_ms)
+        return People(
+            seq=frame.seq,
+            captured_ns=frame.captured_ns,
+            media_ns=frame.media_ns,
+            ts=frame.ts,
+            width_px=frame.width_px,
+            height_px=frame.height_px,
+            accelerator=accelerator,
+            people=people,
+            regions=tuple(s.region for s in seen),
+            stage_ms=stage_ms,
+            done_ns=time.monotonic_ns(),
+        )
+
+
+def _stage_ms(seen: Sequence[Seen]) -> dict[str, float]:
+    return {
+        "sample": sum(s.inference.sample_ms for s in seen),
+        "invoke": sum(s.inference.invoke_ms for s in seen),
+        "decode": sum(s.inference.decode_ms for s in seen),
+    }
+
+
+def _person(track: Track, frame: Frame, config: Config) -> Person:
+    threshold = config.pose.score_threshold
+    keypoints = track.keypoints_px if track.seen_now else track.expected_px(frame.media_ns)
+    keypoints = keypoints.copy()
+    if config.smoothing.enabled and track.seen_now:
+        size_px = float(np.sqrt(areas_px(keypoints[None], threshold)[0]))
+        keypoints[:, :2] = track.filter.apply(keypoints[:, :2], size_px, frame.media_ns, config.smoothing)
+    size = np.array([frame.width_px, frame.height_px], np.float32)
+    keypoints[:, :2] /= size
+    x0, y0, x1, y1 = (min(max(v, 0.0), 1.0) for v in extent_px(keypoints, threshold))
+    return Person(track.id, min(track.score, 1.0), (x0, y0, x1, y1), keypoints, predicted=not track.seen_now)

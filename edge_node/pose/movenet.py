@@ -1,0 +1,161 @@
+"""MoveNet's output → people in the square.
+
+The heads are decoded in float, for everyone: a local maximum of the centre head is a person; the regression from there gives
+each joint's rough place; the joint is the cell where heatmap / (distance to the rough place + 1.8) is largest, plus that
+cell's offset. Source: the model's own post-processing (the ops behind its heads), which does this for one person, in steps of
+the quantised grid.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_node.data import KeypointArray
+from edge_node.engine import Heads, ModelOutput, Quantised, StockPoses
+
+DISTANCE_BIAS = 1.8
+"""Cells added to the distance from the rough place: the model's own constant."""
+
+HEATMAP_FLOOR = 0.02
+"""A heatmap cell below this is no candidate for a joint; without any candidate the joint stays at its rough place."""
+
+CLOSENESS_FLOOR = 0.05
+"""Where the closeness mask is smaller, dividing by it would only raise quantisation noise to people."""
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Finds:
+    """Everyone in one square, best centre first.
+
+    ``keypoints``: float32 [n, 17, 3], x, y, score, 0..1 of the square. ``centre``: float32 [n], how sure the centre head is
+    of each, 0..1.
+    """
+
+    keypoints: KeypointArray
+    centre: Floats
+
+
+def decode(output: ModelOutput, centre_threshold: float, max_finds: int) -> Finds:
+    """Everyone whose centre is at least ``centre_threshold``, at most ``max_finds`` of them."""
+    if isinstance(output, StockPoses):
+        return _from_stock(output)
+    centre = _centre_map(output)
+    cells, scores = _peaks(centre, centre_threshold, max_finds)
+    return Finds(_joints(output, cells), scores)
+
+
+def _from_stock(output: StockPoses) -> Finds:
+    """The finished output says nothing of centres; the mean keypoint score stands for it."""
+    keypoints = np.ascontiguousarray(output.keypoints[..., [1, 0, 2]])
+    return Finds(keypoints, keypoints[..., 2].mean(axis=-1))
+
+
+@lru_cache(maxsize=32)
+def _table(scale: float, zero_point: int) -> Floats:
+    """Real value for each of the 256 bit patterns of an int8, in the order of the pattern read as uint8."""
+    table = ((np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32) - zero_point) * scale).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
+def _real(head: Quantised, values: NDArray[np.int8]) -> Floats:
+    return _table(head.scale, head.zero_point)[values.view(np.uint8)]
+
+
+def _centre_map(heads: Heads) -> Floats:
+    """The unweighted centre, float32 [rows, columns]."""
+    centre = _real(heads.centre, heads.centre.values[..., 0])
+    if heads.centre_weighted and heads.closeness is not None:
+        return (centre / np.maximum(heads.closeness, CLOSENESS_FLOOR)).astype(np.float32, copy=False)
+    return centre
+
+
+def _peaks(centre: Floats, threshold: float, most: int) -> tuple[Ints, Floats]:
+    """Flat indices of the local maxima (3 x 3; the border counts) and their values, largest first.
+
+    Of a plateau only the first cell counts.
+    """
+    highest = cv2.dilate(centre, np.ones((3, 3), np.uint8))
+    cells = np.flatnonzero((centre >= highest) & (centre >= threshold))
+    values = centre.ravel()[cells]
+    order = np.argsort(-values, kind="stable")
+    cells = _without_plateaus(cells[order], centre.shape[1])[:most]
+    return cells, centre.ravel()[cells]
+
+
+def _without_plateaus(cells: Ints, columns: int) -> Ints:
+    kept: list[int] = []
+    for cell in cells.tolist():
+        row, column = divmod(cell, columns)
+        if all(abs(row - k // columns) > 1 or abs(column - k % columns) > 1 for k in kept):
+            kept.append(cell)
+    return np.array(kept, dtype=np.intp)
+
+
+def _joints(heads: Heads, cells: Ints) -> KeypointArray:
+    """Keypoints float32 [n, 17, 3] (x, y, score; 0..1 of the square) of the people whose centres are at ``cells``."""
+    rows, columns, joints = heads.heatmap.values.shape
+    if not cells.size:
+        return np.zeros((0, joints, 3), np.float32)
+    rough_y, rough_x = _rough_places(heads, cells)
+    at_y, at_x = _best_cells(heads.heatmap, rough_y, rough_x)
+    joint = np.arange(joints)
+    offsets = _real(heads.offset, heads.offset.values.reshape(rows, columns, joints, 2)[at_y, at_x, joint])
+    found = np.empty((cells.size, joints, 3), np.float32)
+    found[..., 0] = (at_x + offsets[..., 1]) / columns
+    found[..., 1] = (at_y + offsets[..., 0]) / rows
+    found[..., 2] = _real(heads.heatmap, heads.heatmap.values[at_y, at_x, joint])
+    return found
+
+
+def _rough_places(heads: Heads, cells: Ints) -> tuple[Floats, Floats]:
+    """y and x, in cells, float32 [n, 17]: where the regression from each centre puts each joint."""
+    rows, columns, channels = heads.regression.values.shape
+    steps = _real(heads.regression, heads.regression.values.reshape(rows * columns, channels)[cells])
+    steps = steps.reshape(cells.size, channels // 2, 2)
+    row, column = np.divmod(cells.astype(np.float32)[:, None], columns)
+    rough_y = np.clip(steps[..., 0] + row, 0, rows - 1)
+    rough_x = np.clip(steps[..., 1] + column, 0, columns - 1)
+    return rough_y, rough_x
+
+
+def _best_cells(heatmap: Quantised, rough_y: Floats, rough_x: Floats) -> tuple[Ints, Ints]:
+    """Row and column, [n, 17], of each joint's best cell.
+
+    Most of a heatmap is empty, so only its cells above the floor are weighed: as a table [17, m], m being the count of the
+    fullest joint, filled up with zeros.
+    """
+    row, column, value = _candidates(heatmap)
+    weight = (row - rough_y[..., None]) ** 2
+    weight += (column - rough_x[..., None]) ** 2
+    np.sqrt(weight, out=weight)
+    weight += DISTANCE_BIAS
+    np.divide(value, weight, out=weight)
+    best = weight.argmax(axis=-1)
+    joint = np.arange(value.shape[0])
+    missing = value[joint, best] <= 0
+    at_y = np.where(missing, rough_y, row[joint, best])
+    at_x = np.where(missing, rough_x, column[joint, best])
+    return np.rint(at_y).astype(np.intp), np.rint(at_x).astype(np.intp)
+
+
+def _candidates(heatmap: Quantised) -> tuple[Floats, Floats, Floats]:
+    """Row, column and value, each float32 [17, m], of the cells above the floor."""
+    _, columns, joints = heatmap.values.shape
+    floor = int(np.ceil(HEATMAP_FLOOR / heatmap.scale + heatmap.zero_point))
+    flat = np.flatnonzero(heatmap.values.ravel() >= min(floor, 127))
+    cell, joint = np.divmod(flat.astype(np.int32), joints)
+    order = np.argsort(joint.astype(np.uint8), kind="stable")
+    counts = np.bincount(joint, minlength=joints)
+    place = np.arange(flat.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    table = np.zeros((3, joints, max(int(counts.max()), 1)), np.float32)
+    joint, cell, flat = joint[order], cell[order], flat[order]
+    table[0, joint, place], table[1, joint, place] = np.divmod(cell, columns)
+    table[2, joint, place] = _real(heatmap, heatmap.values.ravel()[flat])
+    return table[0], table[1], table[2]

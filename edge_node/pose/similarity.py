@@ -1,0 +1,70 @@
+"""How alike two poses are, and which of several finds of one person stays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_node.data import KeypointArray, Pose
+from edge_node.pose.skeleton import SIGMAS
+
+Floats = NDArray[np.float32]
+
+_TWICE_VARIANCE = 2 * (2 * SIGMAS) ** 2
+LEAST_ASPECT = 0.4
+"""A body is taken to be at least so wide (or high) as a share of its longer side: seen from the side, an arm stretched out."""
+
+
+def extent_px(keypoints_px: KeypointArray, threshold: float) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of the keypoints whose score is at least ``threshold``; of all when fewer than three are."""
+    counted = keypoints_px[keypoints_px[:, 2] >= threshold]
+    if len(counted) < 3:
+        counted = keypoints_px
+    x0, y0 = counted[:, :2].min(axis=0).tolist()
+    x1, y1 = counted[:, :2].max(axis=0).tolist()
+    return x0, y0, x1, y1
+
+
+def areas_px(poses: KeypointArray, threshold: float) -> Floats:
+    """float32 [n]: area of each pose's extent [n, 17, 3], in square pixels, as OKS wants it; never thin."""
+    counted = poses[..., 2] >= threshold
+    counted |= counted.sum(axis=-1, keepdims=True) < 3
+    points = poses[..., :2]
+    far = np.float32(1e9)
+    highest = np.where(counted[..., None], points, -far).max(axis=-2)
+    lowest = np.where(counted[..., None], points, far).min(axis=-2)
+    sides = highest - lowest
+    longer = sides.max(axis=-1)
+    area: Floats = longer * np.maximum(sides.min(axis=-1), LEAST_ASPECT * longer) + np.float32(1)
+    return area
+
+
+def oks(a: KeypointArray, b: KeypointArray, area_px: Floats, threshold: float, looseness: float = 1.0) -> Floats:
+    """Object keypoint similarity float32 [n, m] of poses ``a`` [n, 17, 3] and ``b`` [m, 17, 3]; ``area_px`` [m] belongs to ``b``.
+
+    Source: COCO's keypoint evaluation. Only joints count whose score reaches ``threshold`` in both; a pair with fewer than three
+    of these is compared on all joints. ``looseness`` multiplies the spread of each joint.
+    """
+    square = ((a[:, None, :, :2] - b[None, :, :, :2]) ** 2).sum(axis=-1)
+    likeness = np.exp(-square / (_TWICE_VARIANCE * looseness**2 * area_px[None, :, None]))
+    counted = (a[:, None, :, 2] >= threshold) & (b[None, :, :, 2] >= threshold)
+    counted |= counted.sum(axis=-1, keepdims=True) < 3
+    similarity: Floats = (likeness * counted).sum(axis=-1) / counted.sum(axis=-1)
+    return similarity
+
+
+def suppress(poses: Sequence[Pose], threshold: float, most_alike: float) -> list[int]:
+    """Indices of the poses that stay, best first: of poses more alike (OKS) than ``most_alike`` only the best.
+
+    Source: OKS NMS, Papandreou et al. 2017, "Towards Accurate Multi-person Pose Estimation in the Wild".
+    """
+    if not poses:
+        return []
+    order = sorted(range(len(poses)), key=lambda i: -poses[i].score)
+    stack = np.stack([p.keypoints_px for p in poses])
+    alike = oks(stack, stack, areas_px(stack, threshold), threshold)
+    kept: list[int] = []
+    for index in order:
+        if all(alike[index, k] <= most_alike for k in kept):
+            kept.append(index)
+    return kept
