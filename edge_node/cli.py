@@ -14,6 +14,7 @@ VERBS = {
     "run": "run the node: camera, model, MQTT",
     "demo": "run it all on this machine: a broker, a clip or a drawn scene, poses on the terminal",
     "check-config": "check a configuration file and say every mistake in it",
+    "status": "say how the node that runs on this machine is",
     "models": "list, fetch and verify the model files",
 }
 """Verb to its one-line help. Each is a module of ``edge_node.commands`` (``-`` is ``_`` there) with ``add_arguments(parser)`` and

@@ -1,6 +1,8 @@
 """What tests share: the real models, clips and pictures, found once and never skipped over."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,3 +29,12 @@ def shared() -> Shared:
     if missing:
         pytest.fail(f"test data is missing: {', '.join(missing)}; set EDGE_NODE_SHARED to the folder that has models/ and media/")
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_runtime_directory() -> Iterator[None]:
+    """Nodes that tests start meet neither a service nor another run of the tests. Short: a socket's path has 108 bytes."""
+    with tempfile.TemporaryDirectory(prefix="en-") as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", directory)
+        patch.delenv("RUNTIME_DIRECTORY", raising=False)
+        yield

@@ -1,0 +1,109 @@
+"""The status of a running node, over a real socket."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from edge_node.health import Health
+from edge_node.status_socket import AlreadyRunningError, NoAnswerError, StatusSocket, ask, running_sockets, socket_path
+
+
+@pytest.fixture
+def runtime(tmp_path_factory, monkeypatch):
+    """A runtime directory of the user, and no service's."""
+    directory = tmp_path_factory.mktemp("r")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.setattr("edge_node.status_socket.SERVICE_SOCKET", directory / "service" / "status.sock")
+    return directory
+
+
+def test_answer_tells_health_and_who_it_is(runtime):
+    health = Health()
+    health.frame(2, "cpu", {"invoke": 4.0})
+    health.problem("mqtt", "connection refused")
+    with StatusSocket("hall", health, {"camera": "synthetic 640x480"}):
+        answer = ask(socket_path("hall"))
+    assert (answer["node"], answer["pid"], answer["camera"]) == ("hall", os.getpid(), "synthetic 640x480")
+    assert (answer["people"], answer["accelerator"], answer["stages"]["invoke"]["p50_ms"]) == (2, "cpu", 4.0)
+    assert answer["problems"] == {"mqtt": "connection refused"}
+
+
+def test_second_node_of_the_same_name_is_refused_and_another_name_is_not(runtime):
+    with StatusSocket("hall", Health()):
+        with pytest.raises(AlreadyRunningError, match=rf"node hall is already running here \(process {os.getpid()}\)"):
+            StatusSocket("hall", Health()).__enter__()
+        with StatusSocket("kitchen", Health()):
+            assert running_sockets() == [socket_path("hall"), socket_path("kitchen")]
+        assert ask(socket_path("hall"))["node"] == "hall"
+
+
+def test_service_uses_the_directory_systemd_made(runtime, monkeypatch):
+    (runtime / "service").mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime / "service"))
+    with StatusSocket("hall", Health()):
+        assert running_sockets() == [runtime / "service" / "status.sock"]
+        assert stat.S_IMODE((runtime / "service" / "status.sock").stat().st_mode) == 0o666
+
+
+def test_nothing_is_left_when_the_node_ends(runtime):
+    with StatusSocket("hall", Health()):
+        pass
+    assert running_sockets() == []
+    assert ask(socket_path("hall")) is None
+
+
+def test_killed_node_leaves_the_way_free(runtime):
+    program = """
+        import time
+        from edge_node.health import Health
+        from edge_node.status_socket import StatusSocket
+        with StatusSocket("hall", Health()):
+            print("up", flush=True)
+            time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True) as node:
+        try:
+            assert node.stdout.readline() == "up\n"
+            os.kill(node.pid, signal.SIGSTOP)
+            os.waitpid(node.pid, os.WUNTRACED)
+            with pytest.raises(NoAnswerError, match="it hangs"):
+                ask(socket_path("hall"), timeout_s=0.2)
+        finally:
+            node.kill()
+    assert ask(socket_path("hall")) is None
+    with StatusSocket("hall", Health()):
+        assert ask(socket_path("hall"))["pid"] == os.getpid()
+
+
+def test_node_goes_on_where_no_socket_can_be_made(runtime, caplog):
+    (runtime / "edge-node").write_text("a file in the way")
+    with StatusSocket("hall", Health()):
+        assert "edge-node status will not work" in caplog.text
+
+
+def test_answer_of_another_program_is_not_taken_for_a_node(runtime):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(runtime / "x.sock"))
+        listener.listen()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(runtime / "x.sock"))
+            served, _ = listener.accept()
+            served.close()
+        listener.settimeout(5)
+        import threading
+
+        def answer():
+            served, _ = listener.accept()
+            served.sendall(b"[1, 2]")
+            served.close()
+
+        threading.Thread(target=answer).start()
+        with pytest.raises(NoAnswerError, match="not the status of a node"):
+            ask(runtime / "x.sock")
