@@ -1,0 +1,148 @@
+"""The scene: everyone in view, remembered from frame to frame, and what is worth saying about them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edge_node.config.models import Config, Zone
+from edge_node.data import People, Person
+from edge_node.scene.hysteresis import SteadyCount
+from edge_node.scene.person import PersonMemory, centre_px
+from edge_node.scene.values import (
+    Observed,
+    PersonState,
+    Posture,
+    PresenceEvent,
+    SceneEvent,
+    ScenePosture,
+    SceneState,
+)
+from edge_node.scene.zones import ZoneMap, ZoneMemory
+
+STATE_INTERVAL_S = 1.0
+"""States are at least so far apart."""
+_LATELY_S = 0.1
+"""A gap this short does not count against somebody who is about to be counted."""
+_SAME_PERSON_HEIGHTS = 0.6
+"""Somebody who vanished and somebody new this near, in body heights, and ..."""
+_SAME_PERSON_S = 1.5
+"""... within this time are taken for one: trackers lose people just when they fall."""
+
+
+class Scene:
+    """Turns ``People`` into states and events. One for each stream of frames; not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._people: dict[int, PersonMemory] = {}
+        self._count = SteadyCount()
+        self._zones = ZoneMap((), 1, 1)
+        self._zones_from: tuple[Sequence[Zone], int, int] | None = None
+        self._said: SceneState | None = None
+        self._said_at_s = -math.inf
+        self._latest: SceneState | None = None
+
+    def update(self, people: People, config: Config) -> Observed:
+        """Take in one frame; returns the state if it changed (at most once a second) and the events, in order."""
+        if not config.state.enabled:
+            self._reset()  # what comes once it is switched on again starts afresh
+            return Observed()
+        at_s = people.media_ns / 1e9
+        self._use_zones(config.state.zones, people.width_px, people.height_px)
+        events = self._update_people(people, config, at_s)
+        events += self._forget(people.ts, at_s, config.state.presence_off_s)
+        events = self._update_count(people, config, at_s) + events
+        self._latest = self._state(people.ts, at_s, config)
+        if at_s - self._said_at_s < STATE_INTERVAL_S:
+            return Observed(None, tuple(events))
+        return Observed(self._say(at_s), tuple(events))
+
+    def flush(self) -> SceneState | None:
+        """A change that the limit of one a second still holds back, if there is one: for the end of the stream."""
+        return self._say(self._said_at_s)
+
+    def _say(self, at_s: float) -> SceneState | None:
+        latest, said = self._latest, self._said
+        if latest is None or (said is not None and _same(latest, said)):
+            return None
+        self._said, self._said_at_s = latest, at_s
+        return latest
+
+    def _use_zones(self, zones: Sequence[Zone], width_px: int, height_px: int) -> None:
+        if self._zones_from is not None and self._zones_from[0] is zones and self._zones_from[1:] == (width_px, height_px):
+            return
+        self._zones_from = (zones, width_px, height_px)
+        self._zones = ZoneMap(zones, width_px, height_px)
+        for memory in self._people.values():
+            memory.zones = ZoneMemory(self._zones)
+
+    def _update_people(self, people: People, config: Config, at_s: float) -> list[SceneEvent]:
+        events: list[SceneEvent] = []
+        for person in people.people:
+            memory = self._people.get(person.id) or self._meet(person, people, at_s)
+            events += memory.update(person, people, config, self._zones, at_s)
+        return events
+
+    def _meet(self, person: Person, people: People, at_s: float) -> PersonMemory:
+        """The memory of an identity seen for the first time: that of somebody who vanished right there, or a new one."""
+        now_ids = {p.id for p in people.people}
+        x, y = centre_px(person, people)
+        for memory in self._people.values():
+            if memory.id in now_ids or at_s - memory.last_s > _SAME_PERSON_S or memory.height_px is None:
+                continue
+            if math.hypot(memory.centre_px[0] - x, memory.centre_px[1] - y) <= _SAME_PERSON_HEIGHTS * memory.height_px:
+                del self._people[memory.id]
+                memory.id = person.id
+                break
+        else:
+            memory = PersonMemory(person.id, at_s, at_s, at_s, ZoneMemory(self._zones))
+        self._people[person.id] = memory
+        return memory
+
+    def _forget(self, ts: float, at_s: float, after_s: float) -> list[SceneEvent]:
+        gone = [memory for memory in self._people.values() if at_s - memory.last_s > max(after_s, _SAME_PERSON_S)]
+        for memory in gone:
+            del self._people[memory.id]
+        return [event for memory in gone for event in memory.left(ts)]
+
+    def _update_count(self, people: People, config: Config, at_s: float) -> list[SceneEvent]:
+        before = self._count.value
+        lately = sum(at_s - memory.last_s <= _LATELY_S for memory in self._people.values())
+        self._count.update(len(people.people), lately, at_s, config.state.presence_on_s, config.state.presence_off_s)
+        now = self._count.value
+        return [PresenceEvent(people.ts, now > 0, now)] if (before > 0) != (now > 0) else []
+
+    def _state(self, ts: float, at_s: float, config: Config) -> SceneState:
+        """As of now. Of the people remembered, the ``count`` seen last and longest are listed."""
+        known = [m for m in self._people.values() if m.last_s - m.first_s >= config.state.presence_on_s]
+        listed = sorted(known, key=lambda m: (at_s - m.last_s, m.first_s))[: self._count.value]
+        persons = tuple(memory.state() for memory in sorted(listed, key=lambda m: m.id))
+        return SceneState(
+            ts=ts,
+            present=self._count.value > 0,
+            count=self._count.value,
+            posture=_together(persons),
+            activity=max((p.activity for p in persons), default=0.0),
+            people=persons,
+            zones={name: sum(name in p.zones for p in persons) for name in self._zones.names},
+        )
+
+
+def _together(persons: Sequence[PersonState]) -> ScenePosture:
+    if not persons:
+        return ScenePosture.NOBODY
+    postures = {person.posture for person in persons} - {Posture.UNKNOWN}
+    if not postures:
+        return ScenePosture.UNKNOWN
+    return ScenePosture(postures.pop().value) if len(postures) == 1 else ScenePosture.MIXED
+
+
+def _same(a: SceneState, b: SceneState) -> bool:
+    """Whether two states say the same: all but the time and how sure a posture is."""
+    return replace(a, ts=0.0, people=_unsure(a.people)) == replace(b, ts=0.0, people=_unsure(b.people))
+
+
+def _unsure(people: tuple[PersonState, ...]) -> tuple[PersonState, ...]:
+    return tuple(replace(person, posture_confidence=0.0) for person in people)
