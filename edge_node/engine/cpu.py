@@ -1,0 +1,191 @@
+"""The CPU engine: LiteRT or tflite-runtime with XNNPACK.
+
+One square runs on one interpreter with several threads; several squares run on single-threaded interpreters, one a core, with
+sampling and decoding on the same worker: that is faster than one interpreter with threads, because nothing waits for the
+slowest thread after every operator.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+import numpy as np
+
+from edge_node import paths
+from edge_node.config.models import Model
+from edge_node.engine import Fill, Inference, ModelOutput, StockPoses
+from edge_node.engine.graph import KEYPOINTS, CutModel, StockModel, read_model
+from edge_node.engine.runtime import Runtime, load_runtime
+from edge_node.engine.threads import ThreadPlan, fixed_plan, measured_plan
+from edge_node.errors import EngineError, ModelError
+from edge_node.models import find_model
+
+T = TypeVar("T")
+
+CPU = "cpu"
+_SIGN_BIT = np.uint8(0x80)
+
+
+def open_cpu_engine(settings: Model) -> "CpuEngine":
+    """The engine that the ``model`` section asks for. Raises ``ModelError`` and ``EngineError`` that say what to do."""
+    runtime = load_runtime(settings.runtime)
+    found = find_model(settings.name, settings.directory)
+    try:
+        model = read_model(found.content, settings.heads)
+        if settings.threads:
+            plan = fixed_plan(settings.threads)
+        else:
+            key = f"{found.sha256} {settings.heads} {runtime.title}"
+            plan = measured_plan(lambda threads: Square(model, runtime, threads).invoke, key, paths.cache_directory())
+        return CpuEngine(model, runtime, plan)
+    except ModelError as error:
+        raise ModelError(f"model {found.path or found.name}: {error}") from error
+
+
+class CpuEngine:
+    """Runs ``model`` by ``plan``. Offers the ``Engine`` interface; used by one thread, its workers are its own.
+
+    Raises ``ModelError`` for a model compiled for the Edge TPU, or one that the runtime refuses.
+    """
+
+    def __init__(self, model: CutModel | StockModel, runtime: Runtime, plan: ThreadPlan) -> None:
+        self._model = model
+        self._runtime = runtime
+        self._plan = plan
+        self._solo = Square(model, runtime, plan.solo_threads)
+        self._squares = [self._solo]
+        if plan.workers > 1:
+            first = self._solo if plan.solo_threads == 1 else Square(model, runtime, 1)
+            self._squares = [first, *(Square(model, runtime, 1) for _ in range(plan.workers - 1))]
+        self._pool = ThreadPoolExecutor(plan.workers - 1, "cpu-engine") if plan.workers > 1 else None
+
+    @property
+    def input_size_px(self) -> int:
+        return self._model.input_size_px
+
+    @property
+    def parallel(self) -> int:
+        return len(self._squares)
+
+    @property
+    def accelerator(self) -> str:
+        return CPU
+
+    @property
+    def threads(self) -> int:
+        """Threads that run one square."""
+        return self._plan.solo_threads
+
+    @property
+    def description(self) -> str:
+        seen = (
+            f"heads {self._model.cells} x {self._model.cells}"
+            if isinstance(self._model, CutModel)
+            else f"stock output ({self._model.reason})"
+        )
+        return f"{self._runtime.title}, {self._plan}, {seen}"
+
+    def infer(self, fills: Sequence[Fill], decode: Callable[[ModelOutput], T]) -> list[Inference[T]]:
+        """Run every square. An exception of ``fill`` or ``decode`` comes out here as it is."""
+        if len(fills) <= 1 or self._pool is None:
+            return [self._solo.run(fill, decode) for fill in fills]
+        return _share_out(self._pool, self._squares, fills, decode)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+        self._squares = []
+
+
+class Square:
+    """One interpreter: takes one square at a time. Used by one thread at a time."""
+
+    def __init__(self, model: CutModel | StockModel, runtime: Runtime, threads: int) -> None:
+        if model.edgetpu:
+            raise ModelError("compiled for the Edge TPU, it cannot run on the CPU; give the file without _edgetpu in its name")
+        self._model = model
+        try:
+            self._interpreter = runtime.interpreter(model_content=model.content, num_threads=threads)
+            self._allocate(model)
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"{runtime.title} cannot run this model: {_first_line(error)}") from error
+        taken = self._interpreter.get_input_details()[0]
+        self._input = self._interpreter.tensor(taken["index"])
+        self._outputs = [self._interpreter.tensor(given["index"]) for given in self._interpreter.get_output_details()]
+        self._in_place = taken["dtype"] in (np.uint8, np.int8)
+        self._signed = taken["dtype"] is np.int8
+        self._staging = None if self._in_place else np.zeros((model.input_size_px, model.input_size_px, 3), np.uint8)
+        self.invoke()  # the first one allocates and packs weights
+
+    def run(self, fill: Fill, decode: Callable[[ModelOutput], T]) -> Inference[T]:
+        """Sample, invoke, decode; raises what ``fill`` and ``decode`` raise, and ``EngineError`` when the model fails."""
+        start = time.perf_counter()
+        self._fill(fill)
+        sampled = time.perf_counter()
+        self.invoke()
+        invoked = time.perf_counter()
+        result = decode(self._output())
+        done = time.perf_counter()
+        return Inference(result, CPU, (sampled - start) * 1e3, (invoked - sampled) * 1e3, (done - invoked) * 1e3)
+
+    def invoke(self) -> None:
+        """Run the model on what is in its input. Raises ``EngineError``."""
+        try:
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(f"the model could not be run: {_first_line(error)}") from error
+
+    def _allocate(self, model: CutModel | StockModel) -> None:
+        if isinstance(model, StockModel) and model.resize:
+            index = self._interpreter.get_input_details()[0]["index"]
+            self._interpreter.resize_tensor_input(index, [1, model.input_size_px, model.input_size_px, 3])
+        self._interpreter.allocate_tensors()
+
+    def _fill(self, fill: Fill) -> None:
+        # Views of the interpreter's memory live only inside this call: it refuses to run while one is alive.
+        view = self._input()[0]
+        if self._staging is not None:
+            fill(self._staging)
+            np.copyto(view, self._staging, casting="unsafe")
+            return
+        pixels = view.view(np.uint8)
+        fill(pixels)
+        if self._signed:
+            np.bitwise_xor(pixels, _SIGN_BIT, out=pixels)  # pixel - 128
+
+    def _output(self) -> ModelOutput:
+        arrays = [output() for output in self._outputs]
+        if isinstance(self._model, CutModel):
+            return self._model.heads(arrays)
+        if self._model.layout == "single":
+            return StockPoses(arrays[0][0])
+        people = arrays[0][0]
+        return StockPoses(people[:, : KEYPOINTS * 3].reshape(len(people), KEYPOINTS, 3))
+
+
+def _share_out(
+    pool: ThreadPoolExecutor, squares: list[Square], fills: Sequence[Fill], decode: Callable[[ModelOutput], T]
+) -> list[Inference[T]]:
+    """Each worker, the calling thread among them, takes the next square until none is left."""
+    results: list[Any] = [None] * len(fills)
+    numbers = itertools.count()  # next() on it is atomic
+
+    def work(square: Square) -> None:
+        while (number := next(numbers)) < len(fills):
+            results[number] = square.run(fills[number], decode)
+
+    others: list[Future[None]] = [pool.submit(work, square) for square in squares[1 : len(fills)]]
+    try:
+        work(squares[0])
+    finally:
+        wait(others)
+    while others:
+        others.pop().result()  # popped: an exception must not be held by this frame, for its traceback holds views
+    return results
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

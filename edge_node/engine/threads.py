@@ -1,0 +1,136 @@
+"""How many threads the CPU engine uses: measured once on a machine, model and runtime, and remembered."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+CACHE_FILE = "threads.json"
+MEASURE_S = 0.15
+"""Time for one candidate; a slow board gets three runs of each at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadPlan:
+    """``solo_threads``: threads of the interpreter that runs a single square. ``workers``: how many squares run side by side."""
+
+    solo_threads: int
+    workers: int
+
+    def __str__(self) -> str:
+        threads = "1 thread" if self.solo_threads == 1 else f"{self.solo_threads} threads"
+        return threads if self.workers == 1 else f"{threads}, {self.workers} squares side by side"
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def fixed_plan(threads: int) -> ThreadPlan:
+    """The plan of a configured number of threads."""
+    return ThreadPlan(threads, threads)
+
+
+def measured_plan(open_square: Callable[[int], Callable[[], None]], key: str, cache: Path) -> ThreadPlan:
+    """The fastest plan on this machine, from ``cache`` when it was measured before.
+
+    ``open_square(threads)`` gives a function that runs the model once on an interpreter of its own. ``key`` names model and
+    runtime; the machine is added here.
+    """
+    cores = usable_cores()
+    if cores == 1:
+        return ThreadPlan(1, 1)
+    machine = f"{platform.machine()} {cores} cores {_processor()}"
+    name = hashlib.sha256(f"{machine} {key}".encode()).hexdigest()[:16]
+    path = cache / CACHE_FILE
+    known = _read(path)
+    plan = _plan_of(known.get(name), cores)
+    if plan is None:
+        busy = os.getloadavg()[0] > cores / 2
+        plan = _measure(open_square, cores)
+        if not busy:  # what is measured beside other programs is used once, not kept
+            _write(path, {**known, name: {**asdict(plan), "machine": machine}})
+    return plan
+
+
+def _measure(open_square: Callable[[int], Callable[[], None]], cores: int) -> ThreadPlan:
+    counts = sorted({1, 2, cores, max(1, cores // 2)})
+    solo_s = {threads: _usual_s(open_square(threads)) for threads in counts if threads <= cores}
+    best = min(solo_s, key=lambda threads: solo_s[threads])
+    side_by_side_s = _side_by_side_s([open_square(1) for _ in range(cores)]) / cores
+    workers = cores if side_by_side_s < 0.95 * solo_s[best] else 1
+    log.info("threads measured: %s ms, side by side %.1f ms", {n: round(s * 1e3, 1) for n, s in solo_s.items()}, side_by_side_s * 1e3)
+    return ThreadPlan(best, workers)
+
+
+def _usual_s(invoke: Callable[[], None]) -> float:
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - start < MEASURE_S:
+        before = time.perf_counter()
+        invoke()
+        times.append(time.perf_counter() - before)
+    return sorted(times)[len(times) // 4]  # the quicker ones were not disturbed
+
+
+def _side_by_side_s(invokes: list[Callable[[], None]]) -> float:
+    """Time of one invoke while every core runs one."""
+    times = [0.0] * len(invokes)
+
+    def run(number: int) -> None:
+        times[number] = _usual_s(invokes[number])
+
+    workers = [threading.Thread(target=run, args=(number,)) for number in range(len(invokes))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return statistics.median(times)
+
+
+def _processor() -> str:
+    """Name of the processor as /proc/cpuinfo gives it; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else ""
+
+
+def _plan_of(kept: Any, cores: int) -> ThreadPlan | None:
+    if not isinstance(kept, dict):
+        return None
+    solo, workers = kept.get("solo_threads"), kept.get("workers")
+    if type(solo) is int and type(workers) is int and 1 <= solo <= cores and 1 <= workers <= cores:
+        return ThreadPlan(solo, workers)
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there yet, or damaged: measured again
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _write(path: Path, kept: dict[str, Any]) -> None:
+    scratch = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:  # read-only cache: it is measured at every start then
+        log.warning("the measured threads cannot be kept: %s", error)

@@ -1,0 +1,110 @@
+"""The CPU engine on the real model, with whichever runtime this environment has."""
+
+import numpy as np
+import pytest
+
+from edge_node.config.models import Model
+from edge_node.engine import Heads, StockPoses
+from edge_node.engine.cpu import CpuEngine, open_cpu_engine
+from edge_node.engine.graph import read_model
+from edge_node.engine.runtime import RUNTIMES, load_runtime, why_unusable
+from edge_node.engine.threads import ThreadPlan, fixed_plan, measured_plan
+from edge_node.errors import EngineError, ModelError
+
+
+@pytest.fixture(scope="module")
+def model(shared):
+    return read_model((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def engine(model):
+    engine = CpuEngine(model, load_runtime(), ThreadPlan(2, 2))
+    yield engine
+    engine.close()
+
+
+def squares(rng, number):
+    pictures = rng.integers(0, 256, (number, 192, 192, 3), dtype=np.uint8)
+    return [lambda view, picture=picture: np.copyto(view, picture) for picture in pictures]
+
+
+def copied(heads: Heads) -> list[np.ndarray]:
+    return [head.values.copy() for head in (heads.centre, heads.heatmap, heads.offset, heads.regression)]
+
+
+def test_heads_come_in_their_shapes(engine, rng):
+    inference = engine.infer(squares(rng, 1), copied)[0]
+    assert [values.shape for values in inference.result] == [(48, 48, 1), (48, 48, 17), (48, 48, 34), (48, 48, 34)]
+    assert inference.accelerator == "cpu"
+    assert min(inference.sample_ms, inference.invoke_ms, inference.decode_ms) > 0
+
+
+def test_many_squares_side_by_side_give_what_each_gives_alone(engine, rng):
+    fills = squares(rng, 5)
+    together = engine.infer(fills, copied)
+    alone = [engine.infer([fill], copied)[0] for fill in fills]
+    for one, other in zip(together, alone, strict=True):
+        for a, b in zip(one.result, other.result, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_no_squares_give_nothing(engine):
+    assert engine.infer([], copied) == []
+
+
+def test_the_stock_output_is_one_pose_in_the_square(shared):
+    path = str(shared.models / "movenet_single_pose_lightning_ptq.tflite")
+    engine = open_cpu_engine(Model(name=path, heads="stock", threads=1))
+    (inference,) = engine.infer([lambda view: view.fill(90)], lambda stock: (type(stock), stock.keypoints.copy()))
+    kind, keypoints = inference.result
+    assert kind is StockPoses
+    assert keypoints.shape == (1, 17, 3)
+    engine.close()
+
+
+def test_what_goes_wrong_while_sampling_comes_out_and_the_engine_goes_on(engine, rng):
+    def broken(view):
+        raise ZeroDivisionError("in the middle of a square")
+
+    fills = squares(rng, 3)
+    came_out = False
+    try:
+        engine.infer([fills[0], broken, fills[2]], copied)
+    except ZeroDivisionError:  # not pytest.raises: it keeps the traceback, and with it the view of the interpreter's input
+        came_out = True
+    assert came_out
+    assert len(engine.infer(fills, copied)) == 3
+
+
+def test_a_model_compiled_for_the_edge_tpu_is_refused_on_the_cpu(shared):
+    compiled = read_model((shared.models / "movenet_single_pose_lightning_ptq_edgetpu.tflite").read_bytes())
+    with pytest.raises(ModelError, match="compiled for the Edge TPU"):
+        CpuEngine(compiled, load_runtime(), fixed_plan(1))
+
+
+def test_runtimes_that_are_not_there_say_what_to_install():
+    missing = [name for name in RUNTIMES if why_unusable(name)]
+    assert missing, "not all of them can be installed together"
+    for name in missing:
+        with pytest.raises(EngineError, match=r"pip (un)?install|model\.runtime"):
+            load_runtime(name)
+
+
+def test_measured_threads_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 2)
+    monkeypatch.setattr("edge_node.engine.threads.MEASURE_S", 0.0)
+    opened = []
+
+    def open_square(threads):
+        opened.append(threads)
+        return lambda: None
+
+    plan = measured_plan(open_square, "a model", tmp_path)
+    assert opened == [1, 2, 1, 1]
+    assert measured_plan(open_square, "a model", tmp_path) == plan
+    assert len(opened) == 4
+    (tmp_path / "threads.json").write_text("{damaged")
+    measured_plan(open_square, "a model", tmp_path)
+    assert len(opened) == 8
