@@ -1,4 +1,4 @@
-"""Where frames come from."""
+"""Where frames come from. ``factory.open_camera`` gives an open ``Camera``; ``capture`` is the thread that reads it."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from edge_node.data import Frame
 
 
 class Camera(Protocol):
-    """A source of frames, opened by ``open`` and read by one thread."""
+    """An open source of frames, read and closed by one thread."""
 
     @property
     def live(self) -> bool:
@@ -14,16 +14,13 @@ class Camera(Protocol):
 
     @property
     def description(self) -> str:
-        """One line for log and ``info``: device, size, rate, pixel format."""
-
-    def open(self) -> None:
-        """Raises ``CameraError`` when it cannot be opened now, ``SourceUnusableError`` when it never can."""
+        """One line for log and ``info``: device, size, rate, pixel format. Never a password."""
 
     def read(self) -> Frame | None:
-        """The next frame, RGB; ``None`` at the end of a file. ``seq`` goes on over a re-open.
+        """The next frame; blocks until it is due. ``None`` at the end of a file.
 
-        Raises ``CameraError`` when the source stalls (no frame in ``stall_s``) or is lost.
+        Raises ``CameraError`` when the source stalls or is lost, ``SourceUnusableError`` when it has nothing to give at all.
         """
 
     def close(self) -> None:
-        """Give the device back, within a deadline. May be called more than once."""
+        """Give the device back. May be called more than once."""

@@ -1,0 +1,180 @@
+"""Video files and folders of pictures: every frame counts, and there is an end."""
+
+import logging
+import os
+import re
+import time
+from pathlib import Path
+
+import cv2
+
+from edge_node.camera.opencv import Capture, RgbConverter
+from edge_node.camera.stamps import NS_PER_S, FileStamper, sleep_until
+from edge_node.config.models import Camera as CameraSettings
+from edge_node.data import Frame
+from edge_node.errors import SourceUnusableError
+from edge_node.health import Health
+
+log = logging.getLogger(__name__)
+
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+class VideoFile:
+    """A video file, open at its first frame. ``location`` is a path, or the address of a file on a web server."""
+
+    def __init__(self, location: str, shown: str, settings: CameraSettings, first_seq: int) -> None:
+        self._location, self._shown = location, shown
+        self._loop, self.live = settings.loop, settings.realtime
+        self._capture = self._open()
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self._rate = rate if 0 < rate < 1000 else settings.fps
+        self._frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self._frames_read = 0
+        self._stamper = FileStamper(first_seq, round(NS_PER_S / self._rate))
+        self._pace = _Pace(round(NS_PER_S / self._rate)) if settings.realtime else None
+        self._converter = RgbConverter(settings.hflip, settings.vflip)
+        self.description = self._describe()
+
+    def read(self) -> Frame | None:
+        """The next frame; with ``realtime`` when it is due, and without those that are late."""
+        while True:
+            began_ns = time.monotonic_ns()
+            if not self._grab():
+                return None
+            position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+            if self._pace and self._pace.is_late(self._stamper.due_ns(position_ms)):
+                self._stamper.skip(position_ms)
+                continue
+            image = self._converter.retrieve(self._capture)
+            if image is None:
+                log.warning("%s: frame %d cannot be decoded; skipped", self._shown, self._frames_read)
+                continue
+            if self._pace:
+                began_ns = self._pace.wait_for(self._stamper.due_ns(position_ms))
+            return self._stamper.stamp(image, position_ms, began_ns)
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def _grab(self) -> bool:
+        if self._capture.grab():
+            self._frames_read += 1
+            return True
+        if self._frames_read == 0:
+            raise SourceUnusableError(f"{self._shown}: a video without a picture that can be decoded")
+        if self._frames_read < self._frames:
+            log.warning("%s: ends after %d of %d frames; the file is damaged or cut off", self._shown, self._frames_read, self._frames)
+        return self._loop and self._start_over()
+
+    def _start_over(self) -> bool:
+        self._capture.release()
+        self._capture = self._open()
+        self._stamper.start_over()
+        self._frames_read = 0
+        return self._grab()
+
+    def _open(self) -> Capture:
+        capture = cv2.VideoCapture(self._location, cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            raise SourceUnusableError(f"{self._shown}: not a video that can be read (damaged, cut off, or another kind of file)")
+        return capture
+
+    def _describe(self) -> str:
+        width, height = (int(self._capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return f"{self._shown} {width}x{height} {self._rate:g} fps, {self._frames or 'unknown number of'} frames"
+
+
+class PictureFolder:
+    """Pictures in natural order of their names (``img2`` before ``img10``), as frames of ``camera.fps``."""
+
+    def __init__(self, paths: list[Path], shown: str, settings: CameraSettings, first_seq: int, health: Health | None) -> None:
+        self._paths, self._shown = paths, shown
+        self._loop, self.live = settings.loop, settings.realtime
+        self._health = health
+        self._next = 0
+        self._read_any = False
+        interval_ns = round(NS_PER_S / settings.fps)
+        self._stamper = FileStamper(first_seq, interval_ns)
+        self._pace = _Pace(interval_ns) if settings.realtime else None
+        self._converter = RgbConverter(settings.hflip, settings.vflip)
+        self.description = f"{shown}: {len(paths)} {'picture' if len(paths) == 1 else 'pictures'} at {settings.fps:g} fps"
+
+    def read(self) -> Frame | None:
+        """The next picture. One that cannot be read is skipped, said in the log and counted as ``camera_skipped``."""
+        while self._next < len(self._paths) or self._begin_again():
+            began_ns = time.monotonic_ns()
+            path = self._paths[self._next]
+            self._next += 1
+            bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if bgr is None:
+                self._skip(path)
+                continue
+            self._read_any = True
+            if self._pace:
+                began_ns = self._pace.wait_for(self._stamper.due_ns(None))
+            return self._stamper.stamp(self._converter.convert(bgr), None, began_ns)
+        if not self._read_any:
+            raise SourceUnusableError(f"{self._shown}: none of its {len(self._paths)} pictures can be read")
+        return None
+
+    def close(self) -> None:
+        self._next = len(self._paths)
+
+    def _begin_again(self) -> bool:
+        if not (self._loop and self._read_any):
+            return False
+        self._next = 0
+        return True
+
+    def _skip(self, path: Path) -> None:
+        log.warning("%s: not a picture that can be read; skipped", path)
+        if self._health:
+            self._health.count("camera_skipped")
+
+
+class _Pace:
+    """Plays at a file's own rate: its time line is tied to the clock when the first frame is due."""
+
+    def __init__(self, interval_ns: int) -> None:
+        self._interval_ns = interval_ns
+        self._lead_ns: int | None = None
+
+    def is_late(self, media_ns: int) -> bool:
+        """The frame after this one is already due."""
+        return self._lead_ns is not None and time.monotonic_ns() > media_ns + self._lead_ns + self._interval_ns
+
+    def wait_for(self, media_ns: int) -> int:
+        """Sleep until the frame is due; its time on the monotonic clock."""
+        if self._lead_ns is None:
+            self._lead_ns = time.monotonic_ns() - media_ns
+        due_ns = media_ns + self._lead_ns
+        sleep_until(due_ns)
+        return due_ns
+
+
+def open_path(path: Path, settings: CameraSettings, first_seq: int, health: Health | None) -> VideoFile | PictureFolder:
+    """A video, a picture or a folder of pictures. Raises ``SourceUnusableError``."""
+    if not path.exists():
+        raise SourceUnusableError(f"{path}: no such file or folder (camera.source)")
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        raise SourceUnusableError(f"{path}: permission denied; this user may not read it")
+    if path.is_dir():
+        pictures = sorted((p for p in path.iterdir() if _is_picture(p)), key=_natural_order)
+        if not pictures:
+            raise SourceUnusableError(f"{path}: no pictures in this folder ({' '.join(sorted(PICTURE_SUFFIXES))})")
+        return PictureFolder(pictures, str(path), settings, first_seq, health)
+    if path.stat().st_size == 0 and path.is_file():
+        raise SourceUnusableError(f"{path}: the file is empty")
+    if _is_picture(path):
+        return PictureFolder([path], str(path), settings, first_seq, health)
+    return VideoFile(str(path), str(path), settings, first_seq)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    """``img2`` before ``img10``: runs of digits compare as numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part.casefold()) for part in re.split(r"(\d+)", path.name) if part]

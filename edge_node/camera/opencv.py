@@ -1,0 +1,52 @@
+"""What every source behind OpenCV shares: a quiet library, and pictures turned from its BGR into our RGB.
+
+Importing this module imports OpenCV (some 0.1 s), so it is only imported when such a source is opened.
+"""
+
+import os
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_node.camera.pool import ImagePool
+from edge_node.data import Image
+
+# What OpenCV and FFmpeg would say of a broken stream several times a second, we say once.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when the first video is opened
+
+Capture = Any
+"""cv2.VideoCapture: OpenCV carries no type information for it that holds over its versions."""
+
+FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}
+
+
+class RgbConverter:
+    """Turns BGR pictures into RGB ones of a pool, mirrored and turned as asked."""
+
+    def __init__(self, hflip: bool, vflip: bool) -> None:
+        self._flip = FLIP_CODES.get((hflip, vflip))
+        self._pool = ImagePool()
+        self._bgr: NDArray[np.uint8] | None = None
+
+    def retrieve(self, capture: Capture) -> Image | None:
+        """The picture that ``capture`` grabbed last; ``None`` when it cannot be decoded."""
+        decoded, bgr = capture.retrieve(self._bgr)
+        if not decoded or bgr is None or bgr.size == 0:
+            return None
+        if bgr.ndim != 3:
+            bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
+        self._bgr = bgr
+        return self.convert(bgr)
+
+    def convert(self, bgr: NDArray[np.uint8]) -> Image:
+        """RGB uint8 [H, W, 3] of a BGR picture of the same size; ``bgr`` may be used as scratch memory."""
+        rgb = self._pool.take(bgr.shape[0], bgr.shape[1])
+        if self._flip is None:
+            cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=rgb)
+        else:
+            cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
+            cv2.flip(bgr, self._flip, dst=rgb)
+        return rgb

@@ -1,0 +1,85 @@
+"""One opened camera, read on a daemon thread of its own that can be left behind.
+
+A read of a dead camera may never come back, and nothing can interrupt it: only a thread that nobody waits for can do it.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from edge_node.camera import Camera
+from edge_node.data import Frame
+from edge_node.errors import ClosedError
+
+
+class Reader:
+    """Opens a camera with ``opener`` and passes each frame, and whether it is a live one, to ``deliver``, until either ends it.
+
+    ``changed`` is set when it came to its end. Attributes are written by the reader's thread only.
+    """
+
+    def __init__(self, opener: Callable[[], Camera], deliver: Callable[[Frame, bool], None], changed: threading.Event) -> None:
+        self._opener = opener
+        self._deliver = deliver
+        self._changed = changed
+        self._left = threading.Event()
+        self._sign_ns = time.monotonic_ns()
+        self.is_open = False
+        self.frames = 0
+        self.at_end = False
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="camera-reader", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Its thread still runs, or is stuck."""
+        return self._thread.is_alive()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since it was opened or gave a frame."""
+        return (time.monotonic_ns() - self._sign_ns) / 1e9
+
+    def leave(self, timeout_s: float) -> None:
+        """Tell it to close its camera and end, which happens when its read comes back; wait for that so long at most."""
+        self._left.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            camera = self._opener()
+            try:
+                self._read(camera)
+            except BaseException as error:
+                self._end(error)  # before closing: that may take long, or for ever
+                raise
+            finally:
+                camera.close()
+        except BaseException as error:  # noqa: BLE001 - a thread's boundary: the capture thread raises it again
+            self._end(error)
+        else:
+            self._end(None)
+
+    def _read(self, camera: Camera) -> None:
+        self._sign()
+        self.is_open = True
+        while not self._left.is_set():
+            frame = camera.read()
+            if frame is None:
+                return
+            self._sign()
+            if not self._left.is_set():
+                self._deliver(frame, camera.live)
+                self.frames += 1
+                self._sign()
+
+    def _end(self, error: BaseException | None) -> None:
+        if isinstance(error, ClosedError) or error is None:
+            self.at_end = True
+        elif self.error is None:
+            self.error = error
+        self._changed.set()
+
+    def _sign(self) -> None:
+        self._sign_ns = time.monotonic_ns()

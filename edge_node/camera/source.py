@@ -1,0 +1,129 @@
+"""What the text of ``camera.source`` means. Nothing is opened here, so a configuration can be checked without a camera."""
+
+import difflib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+
+from edge_node.errors import SourceUnusableError
+from edge_node.paths import secret
+
+STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
+DEVICE_FOLDER = "/dev/"
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """The Pi camera, else the first USB camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class PiCamera:
+    """A camera of libcamera, by its number there."""
+
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A V4L2 device node."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An RTSP or HTTP address; ``url`` may carry a password, ``shown`` never does."""
+
+    url: str
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPath:
+    """A video file, a picture, or a folder of pictures."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """The drawn scene: how many people take part in it at most, and which of its variants."""
+
+    people: int = 3
+    seed: int = 1
+
+
+Source = Auto | PiCamera | Device | Stream | LocalPath | Synthetic
+
+
+def parse_source(text: str | int) -> Source:
+    """Read ``camera.source``. Raises ``SourceUnusableError`` for what can be no source."""
+    word = str(text).strip()
+    if word == "auto":
+        return Auto()
+    if word.startswith("picamera2"):
+        return _pi_camera(word)
+    if word.partition("?")[0] == "synthetic":
+        return _synthetic(word.partition("?")[2])
+    if "://" in word:
+        return _stream(word)
+    if not word or word.startswith("-"):
+        raise SourceUnusableError(
+            f"camera.source: {word!r} is no source; use auto, picamera2, synthetic, 0, /dev/video0, rtsp://…, http://… or a path"
+        )
+    return _path(word)
+
+
+def _path(word: str) -> Device | LocalPath:
+    if word.isdecimal():
+        return Device(Path(f"/dev/video{word}"))
+    return Device(Path(word)) if word.startswith(DEVICE_FOLDER) else LocalPath(Path(word).expanduser())
+
+
+def is_lossless(text: str | int, realtime: bool) -> bool:
+    """Every frame of this source counts: a file or folder, unless it is played in real time."""
+    return not realtime and isinstance(parse_source(text), LocalPath)
+
+
+def _pi_camera(word: str) -> PiCamera:
+    _, colon, number = word.partition(":")
+    if word == "picamera2":
+        return PiCamera()
+    if word.startswith("picamera2:") and colon and number.isdecimal():
+        return PiCamera(int(number))
+    raise SourceUnusableError(f"camera.source: {word!r}: use picamera2, or picamera2:1 for the second camera")
+
+
+def _synthetic(options: str) -> Synthetic:
+    known = {field.name for field in fields(Synthetic)}
+    values = {}
+    for key, value in parse_qsl(options, keep_blank_values=True):
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1) or sorted(known)
+            raise SourceUnusableError(f"camera.source: synthetic has no option {key!r}, did you mean {' or '.join(near)}?")
+        if not value.isdecimal() or not 0 <= int(value) <= 1000:
+            raise SourceUnusableError(f"camera.source: synthetic?{key}={value}: must be a whole number from 0 to 1000")
+        values[key] = int(value)
+    scene = Synthetic(**values)
+    if scene.people > 16:
+        raise SourceUnusableError(f"camera.source: synthetic?people={scene.people}: at most 16 people fit into the scene")
+    return scene
+
+
+def _stream(url: str) -> Stream:
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as error:
+        raise SourceUnusableError(f"camera.source: not a usable address: {error}") from error
+    if parts.scheme not in STREAM_SCHEMES or not parts.hostname:
+        raise SourceUnusableError(f"camera.source: {parts.scheme}://… is no stream; use rtsp://HOST/PATH or http://HOST/PATH")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    username = secret("camera-username")
+    password = secret("camera-password")
+    login = parts.netloc.rpartition("@")[0]
+    if username and not login:
+        login = quote(username, safe="") + (":" + quote(password, safe="") if password else "")
+    with_login = urlunsplit(parts._replace(netloc=f"{login}@{host}{port}" if login else f"{host}{port}"))
+    return Stream(url=with_login, shown=urlunsplit(parts._replace(netloc=host + port, query="", fragment="")))

@@ -1,0 +1,84 @@
+"""Network cameras: RTSP and HTTP streams, through OpenCV's FFmpeg."""
+
+import os
+import time
+
+import cv2
+
+from edge_node.camera import source
+from edge_node.camera.explain import why_not
+from edge_node.camera.opencv import Capture, RgbConverter
+from edge_node.camera.stamps import LiveStamper, StreamClock
+from edge_node.config.models import Camera as CameraSettings
+from edge_node.data import Frame
+from edge_node.errors import CameraError
+
+FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
+"""TCP, because UDP loses slices; no holding back of packets before the first picture."""
+
+
+def open_capture(stream: source.Stream, stall_s: float) -> Capture:
+    """Connect. Raises ``CameraError`` with the reason as far as the server tells one."""
+    timeout_ms = round(stall_s * 1000)
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", FFMPEG_OPTIONS)
+    capture = cv2.VideoCapture(
+        stream.url,
+        cv2.CAP_FFMPEG,
+        # One decoding thread: with several, FFmpeg holds back a picture for each of them.
+        [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_N_THREADS, 1],
+    )
+    if not capture.isOpened():
+        raise CameraError(f"{stream.shown}: {why_not(stream.url, stall_s)}")
+    return capture
+
+
+def is_finite(capture: Capture) -> bool:
+    """A file that happens to lie on a server has a number of pictures; a stream has none."""
+    return bool(capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)
+
+
+class StreamCamera:
+    """An open stream without an end. RTSP frames are stamped by the stream's own clock, HTTP ones by their arrival."""
+
+    live = True
+
+    def __init__(self, stream: source.Stream, capture: Capture, settings: CameraSettings, first_seq: int) -> None:
+        self._shown = stream.shown
+        self._capture = capture
+        self._clock = StreamClock() if stream.url.startswith("rtsp") else None
+        self._converter = RgbConverter(settings.hflip, settings.vflip)
+        self._stamper = LiveStamper(first_seq)
+        self._still = _StillWatch(settings.stall_s)
+        width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        self.description = f"{stream.shown} {width}x{height}"
+
+    def read(self) -> Frame | None:
+        """The next frame. Raises ``CameraError`` when the stream ended, or gives the same picture for ever."""
+        if not self._capture.grab():
+            raise CameraError(f"{self._shown}: the stream ended or stopped")
+        arrived_ns = time.monotonic_ns()
+        stamp_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        image = self._converter.retrieve(self._capture)
+        if image is None:
+            raise CameraError(f"{self._shown}: gives pictures that cannot be decoded")
+        if self._still.stands_still(stamp_ms, arrived_ns):
+            raise CameraError(f"{self._shown}: the stream stands still")
+        captured_ns = self._clock.captured_ns(stamp_ms, arrived_ns) if self._clock else arrived_ns
+        return self._stamper.stamp(image, captured_ns)
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class _StillWatch:
+    """Notices a dead stream of which OpenCV returns the last picture for ever: its time stamp does not advance any more."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_ns = round(limit_s * 1e9)
+        self._stamp_ms: float | None = None
+        self._since_ns = 0
+
+    def stands_still(self, stamp_ms: float, now_ns: int) -> bool:
+        if stamp_ms != self._stamp_ms or stamp_ms <= 0:  # 0: a stream without stamps
+            self._stamp_ms, self._since_ns = stamp_ms, now_ns
+        return now_ns - self._since_ns > self._limit_ns
