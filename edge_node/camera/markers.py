@@ -1,35 +1,52 @@
 """The colours that mark the joints of drawn figures: what the synthetic scene draws and the built-in marker model looks for.
 
-Every colour is of the grid {0, 128, 255}³ without its greys, so two colours are 127 or more apart in at least one channel, and
-any grey is 127 or more (sum over the channels) from every one of them: background and bodies are drawn in greys only.
-A joint is a filled disc of its colour around its exact position; a person's centre, half way between shoulders and hips, is one more.
+A joint is a filled disc of one hue around its exact position; a person's centre, half way between shoulders and hips, is one
+more. Everything else in the scene is grey. Blending with grey, at a disc's edge or in a resampled picture, changes how strong a
+colour is but not its hue, so the share of each pixel that a disc covers can be read off exactly. The five joints of the face,
+whose discs may touch, have hues far from each other: a blend of two is no third one's.
 """
+
+import math
+from collections.abc import Mapping
 
 Rgb = tuple[int, int, int]
 
-JOINT_COLOURS: tuple[Rgb, ...] = (
-    (255, 0, 0),  # nose
-    (0, 255, 0),  # left_eye
-    (0, 0, 255),  # right_eye
-    (255, 255, 0),  # left_ear
-    (0, 255, 255),  # right_ear
-    (255, 0, 255),  # left_shoulder
-    (255, 128, 0),  # right_shoulder
-    (0, 255, 128),  # left_elbow
-    (128, 0, 255),  # right_elbow
-    (128, 255, 0),  # left_wrist
-    (0, 128, 255),  # right_wrist
-    (255, 0, 128),  # left_hip
-    (128, 0, 0),  # right_hip
-    (0, 128, 0),  # left_knee
-    (0, 0, 128),  # right_knee
-    (128, 128, 0),  # left_ankle
-    (0, 128, 128),  # right_ankle
-)
-"""In COCO's order of keypoints, left and right being the figure's own."""
-CENTRE_COLOUR: Rgb = (128, 0, 128)
+AMPLITUDE = 127
+"""Half the range of a channel: a mark is mid-grey 128 and this much colour."""
+
+HUES_DEG: Mapping[str, int] = {
+    "nose": 140,
+    "left_eye": 80,
+    "right_eye": 220,
+    "left_ear": 0,
+    "right_ear": 280,
+    "left_shoulder": 20,
+    "right_shoulder": 200,
+    "left_elbow": 40,
+    "right_elbow": 240,
+    "left_wrist": 60,
+    "right_wrist": 260,
+    "left_hip": 100,
+    "right_hip": 300,
+    "left_knee": 120,
+    "right_knee": 320,
+    "left_ankle": 160,
+    "right_ankle": 340,
+}
+"""In COCO's order, left and right being the person's own; 20 degrees apart at least."""
+CENTRE_HUE_DEG = 180
 
 FACE_RADIUS = 0.016
 BODY_RADIUS = 0.024
 CENTRE_RADIUS = 0.030
 """Radii of the discs, as a share of the figure's height."""
+
+
+def colour(hue_deg: float) -> Rgb:
+    """The mark of a hue: mid-grey plus full colour in that direction."""
+    red, green, blue = (128 + round(AMPLITUDE * math.cos(math.radians(hue_deg - turn))) for turn in (0, 120, 240))
+    return red, green, blue
+
+
+JOINT_COLOURS: Mapping[str, Rgb] = {joint: colour(hue) for joint, hue in HUES_DEG.items()}
+CENTRE_COLOUR: Rgb = colour(CENTRE_HUE_DEG)
