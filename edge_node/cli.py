@@ -16,6 +16,7 @@ VERBS = {
     "check-config": "check a configuration file and say every mistake in it",
     "status": "say how the node that runs on this machine is",
     "models": "list, fetch and verify the model files",
+    "evaluate": "measure how right the poses are, on annotated pictures and on sequences with truth",
 }
 """Verb to its one-line help. Each is a module of ``edge_node.commands`` (``-`` is ``_`` there) with ``add_arguments(parser)`` and
 ``run(arguments) -> exit code``; only the module of the verb in use is imported."""

@@ -1,0 +1,113 @@
+"""``edge-node evaluate``: how right the poses are, on annotated pictures and on sequences with truth."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence as Several
+from pathlib import Path
+
+from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.config.settings import Settings
+from edge_node.engine import Engine
+from edge_node.engine.open import open_engine
+from edge_node.errors import EXIT_OK, UsageError
+from edge_node.evaluate.coco import Picture, read_coco
+from edge_node.evaluate.protocols import DEFAULT_INFERENCES, run_protocol
+from edge_node.evaluate.report import Report, describe_sequences, describe_stills, sequences_json, stills_json
+from edge_node.evaluate.run import SequenceResult, follow, result, together
+from edge_node.evaluate.sources import sequences_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    stills = parser.add_argument_group("annotated pictures")
+    stills.add_argument("--coco", type=Path, metavar="DIR", help="a folder with images/ and person_keypoints.json, in COCO's form")
+    stills.add_argument("--annotations", type=Path, metavar="FILE", help="the COCO keypoint annotation file, where it is not in DIR")
+    stills.add_argument("--limit", type=_positive, metavar="N", help="only the first N pictures")
+    stills.add_argument(
+        "--protocol",
+        choices=tuple(DEFAULT_INFERENCES),
+        default="people",
+        help="boxes: each person's box is given; single: pictures of one person; people: everyone (default)",
+    )
+    sequences = parser.add_argument_group("sequences whose truth is known")
+    sequences.add_argument(
+        "--sequence",
+        metavar="WHAT",
+        help="a clip with truth (a .json file, or a folder of them: docs/evaluate.md); virtual or virtual:MOTION (a camera that moves "
+        "over the pictures of --coco: pan, zoom, shake, cuts); crowd (people of --coco crossing); synthetic (the drawn scene)",
+    )
+    sequences.add_argument("--frames", type=_positive, default=60, metavar="N", help="frames of each sequence made here (default: 60)")
+    sequences.add_argument("--figures", type=_positive, default=6, metavar="N", help="people of a crowd or of the drawn scene (default: 6)")
+    parser.add_argument(
+        "--max-inferences",
+        type=_positive,
+        metavar="N",
+        help="runs of the model a picture or frame at most (default: people 9, single 2, sequences as set; boxes: one a person)",
+    )
+    parser.add_argument("--model", metavar="NAME", help="a model's name or a .tflite file, in place of model.name of the settings")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_settings_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print."""
+    if not (arguments.coco or arguments.sequence):
+        raise UsageError("evaluate: nothing to measure on; give --coco DIR or --sequence WHAT")
+    settings = Settings(loader(arguments, _own_overrides(arguments)))
+    engine = open_engine(settings.current)
+    try:
+        report, text = _sequences(arguments, settings, engine) if arguments.sequence else _stills(arguments, engine)
+    finally:
+        engine.close()
+    print(json.dumps(report, indent=1) if arguments.json else text)
+    return EXIT_OK
+
+
+def _own_overrides(arguments: argparse.Namespace) -> list[str]:
+    overrides = [f"pose.max_inferences={arguments.max_inferences}"] if arguments.max_inferences else []
+    return overrides + ([f"model.name={json.dumps(arguments.model)}"] if arguments.model else [])
+
+
+def _stills(arguments: argparse.Namespace, engine: Engine) -> tuple[Report, str]:
+    coco = read_coco(arguments.coco, arguments.annotations)
+    _notice([f"{len(coco.missing)} annotated pictures are not in {arguments.coco}, the first: {coco.missing[0]}"] if coco.missing else [])
+    budget = arguments.max_inferences or DEFAULT_INFERENCES[arguments.protocol]
+    measured = run_protocol(arguments.protocol, coco.pictures[: arguments.limit], engine, budget, _show_progress)
+    _notice(measured.skipped)
+    found = (measured, engine.description, len(coco.missing))
+    return stills_json(*found), describe_stills(*found)
+
+
+def _sequences(arguments: argparse.Namespace, settings: Settings, engine: Engine) -> tuple[Report, str]:
+    pictures: tuple[Picture, ...] = ()
+    if arguments.coco:
+        pictures = read_coco(arguments.coco, arguments.annotations).pictures[: arguments.limit]
+    alone = settings.current.pose.max_people == 1
+    sequences = sequences_of(arguments.sequence, pictures, frames=arguments.frames, figures=arguments.figures, alone=alone)
+    runs, parts = [], list[SequenceResult]()
+    for number, sequence in enumerate(sequences):
+        _show_progress(number, len(sequences))
+        runs.append(follow(sequence, engine, settings))
+        parts.append(result(sequence.name, runs[-1]))
+    total = result("all together", together(runs))
+    return sequences_json(arguments.sequence, parts, total, engine.description), describe_sequences(parts, total, engine.description)
+
+
+def _notice(lines: Several[str]) -> None:
+    for line in lines[:5]:
+        print(f"left out: {line}", file=sys.stderr)
+    if len(lines) > 5:
+        print(f"left out: {len(lines) - 5} more", file=sys.stderr)
+
+
+def _show_progress(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done + 1} of {of}", end="" if done + 1 < of else "\r\n", file=sys.stderr, flush=True)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"should be 1 or more, not {text}")
+    return value

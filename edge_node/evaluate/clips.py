@@ -1,0 +1,137 @@
+"""Clips with truth in a simple JSON form, documented in docs/evaluate.md."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_node.data import Image
+from edge_node.evaluate.coco import KEYPOINTS, AnnotationError
+from edge_node.evaluate.truth import TrueFrame, TruePerson, default_area_px
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ClipPerson(_Part):
+    """One person of one frame. ``keypoints``: 17 times x, y in pixels and visibility (0 not known, 1 hidden, 2 visible)."""
+
+    id: int
+    keypoints: list[Number] = Field(min_length=3 * KEYPOINTS, max_length=3 * KEYPOINTS)
+    area: float | None = Field(None, gt=0)
+
+
+class ClipFrame(_Part):
+    """One frame. ``ignore``: boxes x0, y0, x1, y1 where people are that nobody annotated."""
+
+    people: list[ClipPerson] = []
+    ignore: list[tuple[Number, Number, Number, Number]] = []
+    cut: bool = False
+    file: str | None = None
+
+
+class ClipFile(_Part):
+    """A clip: a video, or a folder of pictures (in the order of their names, or as each frame's ``file`` says)."""
+
+    v: Literal[1] = 1
+    name: str | None = None
+    fps: float = Field(30.0, gt=0)
+    video: str | None = None
+    images: str | None = None
+    frames: list[ClipFrame] = Field(min_length=1)
+
+
+class Clip:
+    """A clip with truth. Paths in the file are relative to it."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises ``AnnotationError`` with one line when the file is not in the form."""
+        self._file = file
+        self._clip = _read(file)
+        self.name = self._clip.name or file.stem
+
+    @property
+    def fps(self) -> float:
+        return self._clip.fps
+
+    def frames(self) -> Iterator[TrueFrame]:
+        """Raises ``AnnotationError`` when the pictures cannot be read or are fewer than the frames annotated."""
+        images = self._images()
+        for index, frame in enumerate(self._clip.frames):
+            image = next(images, None)
+            if image is None:
+                raise AnnotationError(f"{self._file}: {len(self._clip.frames)} frames are annotated, but the clip has {index}")
+            yield TrueFrame(image, tuple(_person(p) for p in frame.people), frame.cut or index == 0, tuple(frame.ignore))
+
+    def _images(self) -> Iterator[Image]:
+        if self._clip.video is not None:
+            return _video_images(self._file.parent / self._clip.video)
+        folder = self._file.parent / (self._clip.images or ".")
+        named = [frame.file for frame in self._clip.frames]
+        files = [folder / name for name in named if name]
+        if len(files) < len(named):
+            files = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"))
+        return map(_read_image, files)
+
+
+def find_clips(path: Path) -> list[Clip]:
+    """The clip of a file, or those of a folder's ``*.json``. Raises ``AnnotationError`` when there is none."""
+    if path.is_dir():
+        clips = [Clip(file) for file in sorted(path.glob("*.json"))]
+        if not clips:
+            raise AnnotationError(f"{path}: no clip in it; expected one or more .json files as docs/evaluate.md describes")
+        return clips
+    return [Clip(path)]
+
+
+def _read(file: Path) -> ClipFile:
+    try:
+        document = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise AnnotationError(f"{file}: no such file or folder; or one of: virtual, crowd, synthetic") from None
+    except OSError as error:
+        raise AnnotationError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise AnnotationError(f"{file}: not valid JSON: {error}") from None
+    try:
+        clip = ClipFile.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "document"
+        raise AnnotationError(f"{file}: {where}: {first['msg']}") from None
+    if (clip.video is None) == (clip.images is None) and not all(frame.file for frame in clip.frames):
+        raise AnnotationError(f"{file}: needs either video (a file) or images (a folder)")
+    return clip
+
+
+def _person(person: ClipPerson) -> TruePerson:
+    keypoints = np.asarray(person.keypoints, dtype=np.float32).reshape(KEYPOINTS, 3)
+    return TruePerson(person.id, keypoints, person.area or default_area_px(keypoints))
+
+
+def _video_images(path: Path) -> Iterator[Image]:
+    capture = cv2.VideoCapture(str(path)) if path.is_file() else None
+    if capture is None or not capture.isOpened():
+        raise AnnotationError(f"{path}: not a readable video")
+    try:
+        while True:
+            ok, image = capture.read()
+            if not ok:
+                return
+            yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    finally:
+        capture.release()
+
+
+def _read_image(path: Path) -> Image:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if path.is_file() else None
+    if image is None:
+        raise AnnotationError(f"{path}: not a readable picture")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

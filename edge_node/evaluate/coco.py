@@ -1,0 +1,191 @@
+"""Annotated pictures in COCO's form: read, checked, and put into one shape whatever tool wrote them."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_node.data import Image, KeypointArray
+from edge_node.errors import EdgeNodeError
+from edge_node.evaluate.truth import box_around
+
+KEYPOINTS = 17
+ANNOTATION_FILES = (
+    "person_keypoints.json",
+    "annotations/person_keypoints.json",
+    "annotations/person_keypoints_val2017.json",
+    "person_keypoints_val2017.json",
+)
+IMAGE_FOLDERS = ("images", ".", "val2017", "train2017", "images/val2017", "images/train2017")
+SMALL_AREA_PX = 32.0**2
+"""COCO's border of small objects; its keypoint figures leave them out."""
+FEWEST_LABELLED = 3
+
+
+class AnnotationError(EdgeNodeError):
+    """An annotation file or one of its pictures cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One annotated person. ``keypoints_px``: float32 [17, 3], x, y in pixels and COCO's visibility (0 not labelled, 1
+    hidden, 2 visible). ``box_px``: x0, y0, x1, y1. ``area_px``: of the person's outline, in square pixels.
+    """
+
+    keypoints_px: KeypointArray
+    box_px: tuple[float, float, float, float]
+    area_px: float
+    crowd: bool
+
+    @property
+    def labelled(self) -> int:
+        """How many keypoints are labelled, hidden ones too."""
+        return int(np.count_nonzero(self.keypoints_px[:, 2] > 0))
+
+    @property
+    def measurable(self) -> bool:
+        """Large enough, and with enough labelled keypoints, that the joints can be right or wrong."""
+        return not self.crowd and self.area_px > SMALL_AREA_PX and self.labelled >= FEWEST_LABELLED
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture and everyone annotated in it. ``size_px``: width and height as the annotation gives them, if it does."""
+
+    path: Path
+    people: tuple[Annotation, ...]
+    size_px: tuple[int, int] | None
+
+    def read(self) -> Image:
+        """The pixels, RGB, as they are stored: COCO's annotations know nothing of an orientation tag.
+
+        Raises ``AnnotationError`` when the file is no picture, or not the one that was annotated.
+        """
+        data = np.fromfile(self.path, dtype=np.uint8) if self.path.is_file() else np.empty(0, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+        if image is None:
+            raise AnnotationError(f"{self.path}: not a readable picture")
+        height, width = image.shape[:2]
+        if self.size_px is not None and self.size_px != (width, height):
+            wanted = f"{self.size_px[0]} x {self.size_px[1]}"
+            raise AnnotationError(f"{self.path}: is {width} x {height} pixels, but its annotation is for {wanted}")
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class CocoSet:
+    """Annotated pictures. ``missing``: file names that the annotation has and the folder has not."""
+
+    pictures: tuple[Picture, ...]
+    missing: tuple[str, ...]
+
+
+def read_coco(folder: Path, annotations: Path | None = None) -> CocoSet:
+    """The pictures under ``folder`` with their people.
+
+    ``annotations`` is a COCO keypoint file; without one it is looked for where ``ANNOTATION_FILES`` says. Absent values are
+    taken as COCO means them: ``iscrowd`` 0, ``num_keypoints`` counted, ``bbox`` around the labelled keypoints, ``area``
+    that of the box. Raises ``AnnotationError`` with one line when the file cannot be used or no picture is there.
+    """
+    if not folder.is_dir():
+        raise AnnotationError(f"{folder}: no such folder; expected one with images/ and {ANNOTATION_FILES[0]}")
+    file = annotations or _find_annotations(folder)
+    document = _read_json(file)
+    person = _person_category(document)
+    people: dict[Any, list[Annotation]] = defaultdict(list)
+    for index, entry in enumerate(_list_of(document, "annotations", file)):
+        if entry.get("category_id", person) == person:
+            people[entry.get("image_id")].append(_annotation(entry, f"{file}: annotations[{index}]"))
+    pictures, missing = [], []
+    for index, entry in enumerate(_list_of(document, "images", file)):
+        name = entry.get("file_name")
+        if not isinstance(name, str) or "id" not in entry:
+            raise AnnotationError(f"{file}: images[{index}]: needs id and file_name")
+        path = _find_image(folder, name)
+        if path is None:
+            missing.append(name)
+        else:
+            pictures.append(Picture(path, tuple(people[entry["id"]]), _size(entry)))
+    if not pictures:
+        what = (
+            f"none of its {len(missing)} pictures is under {folder} or {folder / IMAGE_FOLDERS[0]}" if missing else "it names no pictures"
+        )
+        raise AnnotationError(f"{file}: {what}")
+    return CocoSet(tuple(pictures), tuple(missing))
+
+
+def _find_annotations(folder: Path) -> Path:
+    for name in ANNOTATION_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise AnnotationError(f"{folder}: no {' or '.join(ANNOTATION_FILES[:3:2])} in it; name the file with --annotations")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise AnnotationError(f"{file}: no such file") from None
+    except OSError as error:
+        raise AnnotationError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise AnnotationError(f"{file}: not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise AnnotationError(f"{file}: not a COCO annotation: expected an object with images and annotations")
+    return document
+
+
+def _list_of(document: dict[str, Any], key: str, file: Path) -> list[dict[str, Any]]:
+    value = document.get(key)
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise AnnotationError(f"{file}: not a COCO annotation: {key} should be a list of objects")
+    return value
+
+
+def _person_category(document: dict[str, Any]) -> Any:
+    categories = document.get("categories")
+    for category in categories if isinstance(categories, list) else []:
+        if isinstance(category, dict) and category.get("name") == "person":
+            return category.get("id")
+    return 1
+
+
+def _find_image(folder: Path, name: str) -> Path | None:
+    for place in IMAGE_FOLDERS:
+        path = folder / place / name
+        if path.is_file():
+            return path
+    return None
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
+    width, height = entry.get("width"), entry.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+
+
+def _annotation(entry: dict[str, Any], where: str) -> Annotation:
+    keypoints = _numbers(entry.get("keypoints") or [0] * (3 * KEYPOINTS), 3 * KEYPOINTS, f"{where}.keypoints").reshape(KEYPOINTS, 3)
+    bbox = entry.get("bbox")
+    if bbox is None:
+        box = box_around(keypoints)
+    else:
+        x, y, width, height = (float(v) for v in _numbers(bbox, 4, f"{where}.bbox"))
+        box = (x, y, x + width, y + height)
+    area = entry.get("area")
+    if area is None:
+        area = (box[2] - box[0]) * (box[3] - box[1])
+    return Annotation(keypoints, box, float(_numbers([area], 1, f"{where}.area")[0]), bool(entry.get("iscrowd", 0)))
+
+
+def _numbers(values: Any, count: int, where: str) -> KeypointArray:
+    if not isinstance(values, list) or len(values) != count or not all(isinstance(v, int | float) for v in values):
+        found = f"{len(values)} values" if isinstance(values, list) else type(values).__name__
+        raise AnnotationError(f"{where}: expected {count} numbers, found {found}")
+    array = np.asarray(values, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise AnnotationError(f"{where}: has a value that is not finite")
+    return array

@@ -1,0 +1,79 @@
+"""The three ways to measure on annotated pictures: box given, one person, everyone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge_node.data import Image, Pose
+from edge_node.engine import Engine
+from edge_node.evaluate.coco import Annotation, AnnotationError, Picture
+from edge_node.evaluate.precision import Precision, average_precision
+from edge_node.pose.still import Still, find_people, pose_in_box
+
+DEFAULT_INFERENCES = {"boxes": 1, "single": 2, "people": 9}
+"""Inferences a picture at most (boxes: a person), where the caller gives none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StillsResult:
+    """What one protocol measured. ``images`` were looked at; ``skipped``: one line for each that could not be.
+
+    ``whole_frame`` (``single`` only): the same people by one look at the whole frame, next to ``precision``, as the node
+    would on a still.
+    """
+
+    protocol: str
+    images: int
+    precision: Precision
+    inferences_per_image: float
+    whole_frame: Precision | None
+    skipped: tuple[str, ...]
+
+
+def run_protocol(
+    protocol: str, pictures: Sequence[Picture], engine: Engine, max_inferences: int, progress: Callable[[int, int], None]
+) -> StillsResult:
+    """Measure ``engine`` on ``pictures`` by ``boxes``, ``single`` or ``people``.
+
+    ``boxes``: each measurable person's annotated box is given, one crop each. ``single``: pictures with exactly one
+    annotated person, who is measurable; only the best pose counts. ``people``: everyone. In each, everyone annotated is
+    demanded, as COCO does. ``progress`` is told how many of how many are done. Raises ``AnnotationError`` when no picture
+    fits the protocol.
+    """
+    if protocol == "single":
+        pictures = [p for p in pictures if len(p.people) == 1 and p.people[0].measurable]
+        if not pictures:
+            raise AnnotationError(
+                "single: no picture has exactly one annotated person (area > 32 x 32 pixels, 3 or more labelled keypoints)"
+            )
+    truth: list[Sequence[Annotation]] = []
+    found: list[Sequence[Pose]] = []
+    at_once: list[Sequence[Pose]] = []
+    skipped: list[str] = []
+    inferences = 0
+    for done, picture in enumerate(pictures):
+        progress(done, len(pictures))
+        try:
+            image = picture.read()
+        except AnnotationError as error:
+            skipped.append(str(error))
+            continue
+        still = _look(protocol, picture, image, engine, max_inferences)
+        truth.append(picture.people)
+        found.append(still.poses)
+        inferences += still.inferences
+        if protocol == "single":
+            at_once.append(find_people(image, engine, max_inferences=1, max_people=1).poses[:1])
+    if not truth:
+        raise AnnotationError(f"no picture could be read; the first: {skipped[0]}")
+    whole_frame = average_precision(truth, at_once) if protocol == "single" else None
+    return StillsResult(protocol, len(truth), average_precision(truth, found), inferences / len(truth), whole_frame, tuple(skipped))
+
+
+def _look(protocol: str, picture: Picture, image: Image, engine: Engine, max_inferences: int) -> Still:
+    if protocol == "boxes":
+        given = [person.box_px for person in picture.people if person.measurable]
+        return Still(tuple(pose_in_box(image, engine, box) for box in given), len(given))
+    if protocol == "single":
+        still = find_people(image, engine, max_inferences=max_inferences, max_people=1)
+        return Still(still.poses[:1], still.inferences)
+    return find_people(image, engine, max_inferences=max_inferences)
