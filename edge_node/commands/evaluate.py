@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.config.settings import Settings
 from edge_node.engine import Engine
-from edge_node.engine.open import open_engine
+from edge_node.engine.cpu import open_cpu_engine
 from edge_node.errors import EXIT_OK, UsageError
 from edge_node.evaluate.coco import Picture, read_coco
 from edge_node.evaluate.protocols import DEFAULT_INFERENCES, run_protocol
@@ -35,10 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sequence",
         metavar="WHAT",
         help="a clip with truth (a .json file, or a folder of them: docs/evaluate.md); virtual or virtual:MOTION (a camera that moves "
-        "over the pictures of --coco: pan, zoom, shake, cuts); crowd (people of --coco crossing); synthetic (the drawn scene)",
+        "over the pictures of --coco: pan, zoom, shake, cuts)",
     )
     sequences.add_argument("--frames", type=_positive, default=60, metavar="N", help="frames of each sequence made here (default: 60)")
-    sequences.add_argument("--figures", type=_positive, default=6, metavar="N", help="people of a crowd or of the drawn scene (default: 6)")
     parser.add_argument(
         "--max-inferences",
         type=_positive,
@@ -55,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.coco or arguments.sequence):
         raise UsageError("evaluate: nothing to measure on; give --coco DIR or --sequence WHAT")
     settings = Settings(loader(arguments, _own_overrides(arguments)))
-    engine = open_engine(settings.current)
+    engine = open_cpu_engine(settings.current.model)
     try:
         report, text = _sequences(arguments, settings, engine) if arguments.sequence else _stills(arguments, engine)
     finally:
@@ -84,7 +83,7 @@ def _sequences(arguments: argparse.Namespace, settings: Settings, engine: Engine
     if arguments.coco:
         pictures = read_coco(arguments.coco, arguments.annotations).pictures[: arguments.limit]
     alone = settings.current.pose.max_people == 1
-    sequences = sequences_of(arguments.sequence, pictures, frames=arguments.frames, figures=arguments.figures, alone=alone)
+    sequences = sequences_of(arguments.sequence, pictures, frames=arguments.frames, alone=alone)
     runs, parts = [], list[SequenceResult]()
     for number, sequence in enumerate(sequences):
         _show_progress(number, len(sequences))

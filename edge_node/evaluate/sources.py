@@ -10,7 +10,7 @@ from edge_node.evaluate.truth import Sequence
 from edge_node.evaluate.virtual import MOTIONS, virtual_cameras
 
 
-def sequences_of(what: str, pictures: Several[Picture], *, frames: int, figures: int, alone: bool) -> list[Sequence]:
+def sequences_of(what: str, pictures: Several[Picture], *, frames: int, alone: bool) -> list[Sequence]:
     """``virtual``, ``virtual:MOTION``, or the path of clips. ``alone``: one person at a time.
 
     Raises ``UsageError`` for a name that stands for nothing, ``AnnotationError`` when the sequences cannot be made.

@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_node.evaluate.coco import AnnotationError, read_coco
+
+KEYPOINTS = [10, 20, 2, 30, 40, 1] + [0] * 42 + [50, 80, 2]
+
+
+def written(folder: Path, annotations: list[dict], images: list[dict] | None = None, picture: np.ndarray | None = None) -> Path:
+    (folder / "images").mkdir(exist_ok=True)
+    cv2.imwrite(str(folder / "images/a.png"), np.zeros((48, 64, 3), np.uint8) if picture is None else picture)
+    document = {"images": images or [{"id": 7, "file_name": "a.png"}], "annotations": annotations}
+    (folder / "person_keypoints.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_the_shared_set_is_read_whole(shared):
+    coco = read_coco(shared.coco)
+    people = [person for picture in coco.pictures for person in picture.people]
+    assert (len(coco.pictures), len(people), len(coco.missing)) == (92, 402, 0)
+    assert sum(person.labelled > 0 for person in people) == 287
+    assert sum(person.measurable for person in people) == 262
+
+
+def test_absent_values_are_taken_as_coco_means_them(tmp_path):
+    coco = read_coco(written(tmp_path, [{"image_id": 7, "category_id": 1, "keypoints": KEYPOINTS}]))
+    (person,) = coco.pictures[0].people
+    assert person.labelled == 3
+    assert not person.crowd
+    assert person.box_px == (10, 20, 50, 80)
+    assert person.area_px == 40 * 60
+
+
+def test_an_annotation_without_keypoints_is_a_person_nobody_can_measure(tmp_path):
+    coco = read_coco(written(tmp_path, [{"image_id": 7, "category_id": 1, "bbox": [1, 2, 60, 40], "area": 2400, "iscrowd": 1}]))
+    (person,) = coco.pictures[0].people
+    assert (person.labelled, person.crowd, person.measurable) == (0, True, False)
+
+
+def test_other_things_than_people_are_left_out(tmp_path):
+    folder = written(tmp_path, [{"image_id": 7, "category_id": 18, "bbox": [1, 2, 3, 4]}])
+    assert read_coco(folder).pictures[0].people == ()
+
+
+def test_a_gray_picture_is_read_as_rgb(tmp_path):
+    folder = written(tmp_path, [], picture=np.full((48, 64), 99, np.uint8))
+    image = read_coco(folder).pictures[0].read()
+    assert image.shape == (48, 64, 3)
+    assert (image == 99).all()
+
+
+def test_colours_are_rgb(tmp_path):
+    folder = written(tmp_path, [], picture=np.full((48, 64, 3), (0, 0, 255), np.uint8))
+    assert read_coco(folder).pictures[0].read()[0, 0].tolist() == [255, 0, 0]
+
+
+def test_pictures_that_are_not_there_are_told(tmp_path):
+    folder = written(tmp_path, [], images=[{"id": 7, "file_name": "a.png"}, {"id": 8, "file_name": "b.png"}])
+    coco = read_coco(folder)
+    assert [p.path.name for p in coco.pictures] == ["a.png"]
+    assert coco.missing == ("b.png",)
+
+
+def test_the_layout_of_coco_itself_is_found(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    cv2.imwrite(str(tmp_path / "val2017/a.jpg"), np.zeros((48, 64, 3), np.uint8))
+    document = {"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": []}
+    (tmp_path / "annotations/person_keypoints_val2017.json").write_text(json.dumps(document))
+    assert read_coco(tmp_path).pictures[0].path == tmp_path / "val2017/a.jpg"
+    assert read_coco(tmp_path, tmp_path / "annotations/person_keypoints_val2017.json").missing == ()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        ({"image_id": 7, "keypoints": [1, 2, 2]}, "annotations[0].keypoints: expected 51 numbers, found 3 values"),
+        ({"image_id": 7, "keypoints": KEYPOINTS, "bbox": [1, 2, "3", 4]}, "annotations[0].bbox: expected 4 numbers"),
+        ({"image_id": 7, "keypoints": "none"}, "annotations[0].keypoints: expected 51 numbers, found str"),
+        ({"image_id": 7, "area": float("nan")}, "annotations[0].area: has a value that is not finite"),
+    ],
+)
+def test_a_wrong_annotation_is_named(tmp_path, annotation, reason):
+    with pytest.raises(AnnotationError, match=reason.replace("[", r"\[").replace("]", r"\]")):
+        read_coco(written(tmp_path, [annotation]))
+
+
+def test_a_picture_of_another_size_than_annotated_is_refused(tmp_path):
+    folder = written(tmp_path, [], images=[{"id": 7, "file_name": "a.png", "width": 640, "height": 480}])
+    with pytest.raises(AnnotationError, match="is 64 x 48 pixels, but its annotation is for 640 x 480"):
+        read_coco(folder).pictures[0].read()
+
+
+def test_a_damaged_picture_is_refused(tmp_path):
+    folder = written(tmp_path, [])
+    (folder / "images/a.png").write_bytes(b"not a picture")
+    with pytest.raises(AnnotationError, match="not a readable picture"):
+        read_coco(folder).pictures[0].read()

@@ -1,0 +1,124 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODEL = "movenet_single_pose_lightning_ptq.tflite"
+
+
+@pytest.fixture(scope="module")
+def some_pictures(shared, tmp_path_factory) -> Path:
+    """Five of the shared pictures, and the annotation of a sixth that is not there."""
+    folder = tmp_path_factory.mktemp("coco")
+    (folder / "images").mkdir()
+    document = json.loads((shared.coco / "person_keypoints.json").read_text())
+    kept = document["images"][:6]
+    for image in kept[:5]:
+        shutil.copy(shared.coco / "images" / image["file_name"], folder / "images")
+    ids = {image["id"] for image in kept}
+    document |= {"images": kept, "annotations": [a for a in document["annotations"] if a["image_id"] in ids]}
+    (folder / "person_keypoints.json").write_text(json.dumps(document))
+    return folder
+
+
+def evaluate(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_node", "evaluate", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def measured(shared, *words: object) -> dict:
+    done = evaluate("--model", shared.models / MODEL, "--set", "model.threads=1", "--json", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_people_reports_the_agreed_keys(shared, some_pictures):
+    report = measured(shared, "--coco", some_pictures, "--protocol", "people", "--max-inferences", 4)
+    assert {"protocol", "images", "people", "ap", "ap50", "ap75", "ar", "inferences_per_image"} <= report.keys()
+    assert (report["protocol"], report["images"], report["missing"]) == ("people", 5, 1)
+    assert 0.1 < report["ap"] <= report["ap50"] <= 1
+    assert 1 <= report["inferences_per_image"] <= 4
+
+
+def test_boxes_take_one_inference_a_person(shared, some_pictures):
+    report = measured(shared, "--coco", some_pictures, "--protocol", "boxes")
+    assert report["ap"] > 0.3
+    assert report["inferences_per_image"] * report["images"] <= report["people"]
+
+
+def test_single_reports_the_whole_frame_beside_the_node(shared, some_pictures):
+    report = measured(shared, "--coco", some_pictures, "--protocol", "single")
+    assert report["images"] == report["people"] == 1
+    assert report["whole_frame"]["ap"] > 0
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_said(shared, some_pictures, tmp_path):
+    folder = tmp_path / "coco"
+    shutil.copytree(some_pictures, folder)
+    broken = min((folder / "images").iterdir())
+    broken.write_bytes(b"nothing")
+    done = evaluate("--model", shared.models / MODEL, "--set", "model.threads=1", "--json", "--coco", folder, "--max-inferences", 1)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["skipped"] == 1
+    assert f"left out: {broken}: not a readable picture" in done.stderr
+
+
+def test_a_table_is_printed_for_people_to_read(shared, some_pictures):
+    done = evaluate(
+        "--model", shared.models / MODEL, "--set", "model.threads=1", "--coco", some_pictures, "--limit", 2, "--max-inferences", 1
+    )
+    assert done.returncode == 0
+    assert "people: 2 pictures" in done.stdout
+    assert "as the node on a still" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        ([], 2, "evaluate: nothing to measure on; give --coco DIR or --sequence WHAT"),
+        (["--coco", "nowhere"], 1, "nowhere: no such folder; expected one with images/ and person_keypoints.json"),
+        (
+            ["--coco", "."],
+            1,
+            ".: no person_keypoints.json or annotations/person_keypoints_val2017.json in it; name the file with --annotations",
+        ),
+        (["--sequence", "virtual"], 2, "--sequence virtual: is made from annotated pictures; give them with --coco DIR"),
+        (["--sequence", "virtual:spin"], 2, "--sequence virtual:spin: spin is no motion; there are pan, zoom, shake, cuts"),
+        (["--sequence", "nowhere.json"], 1, "nowhere.json: no such file or folder; or one of: virtual"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(shared, words, code, line):
+    done = evaluate("--model", shared.models / MODEL, "--set", "model.threads=1", *words)
+    assert done.returncode == code
+    assert [text for text in done.stderr.splitlines() if not text.startswith("INFO:")] == [line]
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "many"])
+def test_a_budget_is_a_positive_number(text):
+    done = evaluate("--coco", ".", "--max-inferences", text)
+    assert done.returncode == 2
+    assert "--max-inferences" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_extra_it_says_what_to_install(shared, some_pictures, tmp_path):
+    (tmp_path / "pycocotools.py").write_text("raise ImportError('not here')")
+    command = [
+        sys.executable,
+        "-m",
+        "edge_node",
+        "evaluate",
+        "--coco",
+        str(some_pictures),
+        "--model",
+        str(shared.models / MODEL),
+        "--limit",
+        "1",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(tmp_path), "PATH": ""}, timeout=60)
+    assert done.returncode == 1
+    assert "pycocotools is not installed; install it with: pip install 'edge-node[evaluate]'" in done.stderr
+    assert "Traceback" not in done.stderr
