@@ -7,33 +7,32 @@ whose discs may touch, have hues far from each other: a blend of two is no third
 """
 
 import math
-from collections.abc import Mapping
 
 Rgb = tuple[int, int, int]
 
 AMPLITUDE = 127
 """Half the range of a channel: a mark is mid-grey 128 and this much colour."""
 
-HUES_DEG: Mapping[str, int] = {
-    "nose": 140,
-    "left_eye": 80,
-    "right_eye": 220,
-    "left_ear": 0,
-    "right_ear": 280,
-    "left_shoulder": 20,
-    "right_shoulder": 200,
-    "left_elbow": 40,
-    "right_elbow": 240,
-    "left_wrist": 60,
-    "right_wrist": 260,
-    "left_hip": 100,
-    "right_hip": 300,
-    "left_knee": 120,
-    "right_knee": 320,
-    "left_ankle": 160,
-    "right_ankle": 340,
-}
-"""In COCO's order, left and right being the person's own; 20 degrees apart at least."""
+HUES_DEG = (
+    140,  # nose
+    80,  # left_eye
+    220,  # right_eye
+    0,  # left_ear
+    280,  # right_ear
+    20,  # left_shoulder
+    200,  # right_shoulder
+    40,  # left_elbow
+    240,  # right_elbow
+    60,  # left_wrist
+    260,  # right_wrist
+    100,  # left_hip
+    300,  # right_hip
+    120,  # left_knee
+    320,  # right_knee
+    160,  # left_ankle
+    340,  # right_ankle
+)
+"""In COCO's order of keypoints, left and right being the person's own; 20 degrees apart at least."""
 CENTRE_HUE_DEG = 180
 
 FACE_RADIUS = 0.016
@@ -48,5 +47,5 @@ def colour(hue_deg: float) -> Rgb:
     return red, green, blue
 
 
-JOINT_COLOURS: Mapping[str, Rgb] = {joint: colour(hue) for joint, hue in HUES_DEG.items()}
+JOINT_COLOURS: tuple[Rgb, ...] = tuple(colour(hue) for hue in HUES_DEG)
 CENTRE_COLOUR: Rgb = colour(CENTRE_HUE_DEG)
