@@ -20,6 +20,8 @@ from edge_node.pose.skeleton import KEYPOINTS
 VERSION: Literal[1] = 1
 ROOT = "edge_node/v1"
 CONTENT_TYPE = "application/json"
+SCHEMA_ID = "edge_node/v1"
+"""Names the set of payload schemas, in ``info`` and as the MQTT 5 user property ``schema``."""
 COORDINATES_PER_PERSON = 3 * len(KEYPOINTS)
 
 Version = Annotated[Literal[1], Field(description="Version of the payload; it grows only when a reader would have to change.")]

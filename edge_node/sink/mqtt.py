@@ -1,0 +1,215 @@
+"""The MQTT sink: poses, and whatever its speakers say, to whichever broker is there."""
+
+import ipaddress
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from edge_node import paths
+from edge_node.config.models import Config, Mqtt
+from edge_node.config.settings import Settings
+from edge_node.data import People
+from edge_node.health import Health
+from edge_node.sink.messages import encode_pose, topic
+from edge_node.sink.mqtt_link import Link, tls_context
+from edge_node.sink.mqtt_node import About, NodeSpeaker
+from edge_node.sink.mqtt_poses import EveryPose, NewestPose, PoseLane, PosePolicy
+from edge_node.sink.mqtt_scene import SceneSpeaker
+from edge_node.sink.mqtt_session import Login, Session
+from edge_node.sink.outbox import Outbox, runtime_directory
+from edge_node.sink.outgoing import Incoming, Outgoing, Speaker
+
+log = logging.getLogger(__name__)
+
+STALLED_S = 2.0
+DRAIN_S = 1.0
+GOODBYE_S = 0.5
+MAX_WAITING_INCOMING = 256
+
+
+class MqttSink:
+    """Publishes over MQTT. Never blocks the loop of a live camera; with ``lossless`` it delivers every pose, and waits for that.
+
+    ``will``: what the broker says on ``status`` when it loses us. ``stop_waiting`` may be called from any thread. Raises
+    ``SinkError`` when the TLS files cannot be used.
+    """
+
+    def __init__(self, settings: Settings, health: Health, speakers: Sequence[Speaker], will: bytes, lossless: bool = False) -> None:
+        config = settings.current
+        self._settings = settings
+        self._health = health
+        self._speakers = tuple(speakers)
+        self._lossless = lossless
+        self._pose_topic = topic(config.node.name, "pose")
+        self._policy = PosePolicy()
+        self._lane: PoseLane = EveryPose(self._send_pose) if lossless else NewestPose(self._send_pose, health, config.mqtt.expiry_s)
+        self._link = Link(config.mqtt, _login(config, will), self, health)
+        self._outbox = _outbox(config, health)
+        self._session: Session | None = None
+        self._direct: set[int] = set()
+        self._received: deque[Incoming] = deque(maxlen=MAX_WAITING_INCOMING)
+        self._acknowledged: deque[int] = deque()
+        self._stop_waiting = threading.Event()
+
+    @property
+    def name(self) -> str:
+        return "mqtt"
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        _warn_of_plain_text(self._settings.current.mqtt)
+        self._link.start()
+
+    def deliver(self, people: People) -> None:
+        """Publish what this frame gives, as far as the broker keeps up."""
+        self._keep_up()
+        if self._policy.wants(people, self._settings.current.mqtt):
+            while not self._lane.offer(people, timeout_s=0.05) and not self._stop_waiting.is_set():
+                self._keep_up()
+        for speaker in self._speakers:
+            self._say(speaker.saw(people))
+        self._outbox.pump()
+
+    def tick(self) -> None:
+        """What is due by time."""
+        self._keep_up()
+        for speaker in self._speakers:
+            self._say(speaker.tick())
+        self._outbox.pump()
+        self._report_stall()
+
+    def finish(self, drain: bool) -> None:
+        """Deliver what is at hand, say goodbye; what was not acknowledged stays in the spool."""
+        if drain:
+            self._wait_until(self._all_delivered, float("inf") if self._lossless else DRAIN_S)
+        for speaker in self._speakers:
+            self._say(speaker.finish())
+        if self._session is not None:
+            self._wait_until(lambda: not self._direct and len(self._outbox) == 0, GOODBYE_S)
+        self._link.stop(GOODBYE_S)
+        self._outbox.close()
+
+    def stop_waiting(self) -> None:
+        """Hold the loop back no longer for a broker that is not there: the node is being stopped."""
+        self._stop_waiting.set()
+
+    def acknowledged(self, message_id: int) -> None:
+        """See ``Listener``; on the network thread."""
+        self._acknowledged.append(message_id)
+
+    def answered(self, session: Session) -> None:
+        """See ``Listener``; on the network thread."""
+        self._lane.answered(session)
+
+    def received(self, message: Incoming) -> None:
+        """See ``Listener``; on the network thread."""
+        self._received.append(message)
+
+    def _keep_up(self) -> None:
+        """Notice a new or lost connection, acknowledgements and what came in."""
+        session = self._link.session
+        if session is not self._session:
+            self._use(session)
+        ids = [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
+        self._direct.difference_update(ids)
+        self._outbox.acknowledged(ids)
+        for _ in range(len(self._received)):
+            message = self._received.popleft()
+            for speaker in self._speakers:
+                self._say(speaker.heard(message))
+
+    def _use(self, session: Session | None) -> None:
+        self._session = session
+        self._direct.clear()
+        self._acknowledged.clear()
+        self._outbox.attach(session.publish if session else None)
+        if session is not None:
+            for topic_filter in dict.fromkeys(f for speaker in self._speakers for f in speaker.subscriptions):
+                session.subscribe(topic_filter)
+            for speaker in self._speakers:
+                self._say(speaker.connected())
+            self._outbox.pump()
+        self._lane.attach(session)
+
+    def _say(self, messages: Iterable[Outgoing]) -> None:
+        for message in messages:
+            if message.keep:
+                self._outbox.add(message)
+            elif self._session is not None:
+                message_id = self._session.publish(message)
+                if message.qos == 1 and message_id is not None:
+                    self._direct.add(message_id)
+
+    def _send_pose(self, session: Session, people: People) -> None:
+        config = self._settings.current.mqtt
+        session.publish(Outgoing(self._pose_topic, encode_pose(people, config.format), config.qos, expiry_s=config.expiry_s))
+
+    def _report_stall(self) -> None:
+        if self._session is None:
+            return
+        stalled = self._lane.stalled_s() > STALLED_S
+        text = f"the broker at {self._session.place} does not answer; poses wait for it" if stalled else None
+        if self._health.problem("mqtt", text):
+            log.log(logging.WARNING if stalled else logging.INFO, "%s", text or f"the broker at {self._session.place} answers again")
+
+    def _all_delivered(self) -> bool:
+        return self._lane.drained() and len(self._outbox) == 0
+
+    def _wait_until(self, done: Callable[[], bool], timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not done() and time.monotonic() < deadline_s and not self._stop_waiting.is_set():
+            time.sleep(0.002)
+            self._keep_up()
+            self._outbox.pump()
+
+
+def mqtt_sink(
+    settings: Settings, health: Health, about: Callable[[], About], lossless: bool = False, more: Sequence[Speaker] = ()
+) -> MqttSink:
+    """The sink with everything a node says: itself, the scene, and ``more``.
+
+    ``about`` is asked now and then for what ``info`` says. Raises ``SinkError`` when the TLS files cannot be used.
+    """
+    node = NodeSpeaker(settings, health, about)
+    return MqttSink(settings, health, [node, SceneSpeaker(settings, node.boot), *more], node.will(), lossless)
+
+
+def _login(config: Config, will: bytes) -> Login:
+    mqtt, node = config.mqtt, config.node.name
+    password = paths.secret("mqtt-password")
+    if password is not None and mqtt.username is None:
+        log.warning("a password for the broker is given but no mqtt.username: it is not used")
+    return Login(
+        client_id=mqtt.client_id or f"edge_node-{node}",
+        username=mqtt.username,
+        password=password,
+        tls=tls_context(mqtt),
+        keepalive_s=mqtt.keepalive_s,
+        will_topic=topic(node, "status"),
+        will=will,
+        probe_topic=topic(node, "probe"),
+    )
+
+
+def _outbox(config: Config, health: Health) -> Outbox:
+    file = f"spool-{config.node.name}.sqlite"
+    runtime = runtime_directory()
+    disk = paths.state_directory() / file if config.mqtt.spool.enabled else None
+    return Outbox(config.mqtt.spool, disk, runtime / file if runtime else None, health)
+
+
+def _warn_of_plain_text(config: Mqtt) -> None:
+    if config.tls.enabled:
+        return
+    for host in dict.fromkeys((config.host, *(broker.host for broker in config.fallback_brokers))):
+        if not _is_this_machine(host):
+            log.warning("poses and the password, if any, go to %s unencrypted; mqtt.tls.enabled: true encrypts them", host)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

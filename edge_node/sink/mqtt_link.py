@@ -1,0 +1,151 @@
+"""Staying connected: the brokers in turn, again and again, and one clear line whenever the reason for being away changes."""
+
+import logging
+import random
+import socket
+import ssl
+import threading
+
+from edge_node.config.models import Broker, Mqtt
+from edge_node.errors import SinkError
+from edge_node.health import Health
+from edge_node.sink.mqtt_session import Listener, Login, MqttVersion, RefusedError, Session
+
+log = logging.getLogger(__name__)
+
+ROUND_WAIT_S = (0.5, 1.25)
+"""Between two rounds over the brokers: short enough to be back within two seconds of a broker's return, and different each time,
+so that a fleet does not come back in one blow."""
+
+
+class Link:
+    """Holds one ``Session`` whenever a broker lets it. Its thread connects; everybody else reads ``session``."""
+
+    def __init__(self, config: Mqtt, login: Login, listener: Listener, health: Health) -> None:
+        self._brokers = (Broker(host=config.host, port=config.port), *config.fallback_brokers)
+        self._auto = config.protocol == "auto"
+        first: MqttVersion = "5" if config.protocol == "auto" else config.protocol
+        self._protocols: dict[Broker, MqttVersion] = dict.fromkeys(self._brokers, first)
+        self._login = login
+        self._listener = listener
+        self._health = health
+        self._session: Session | None = None
+        self._why_not: dict[Broker, str] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mqtt-link", daemon=True)
+
+    @property
+    def session(self) -> Session | None:
+        """The connection, while there is one."""
+        session = self._session
+        return session if session is not None and not session.lost.is_set() else None
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Say goodbye to the broker and end."""
+        self._stop.set()
+        session = self._session
+        if session is not None:
+            session.disconnect()
+            session.lost.wait(timeout_s)
+            session.lost.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for broker in self._brokers:
+                if self._stop.is_set() or self._stay_at(broker):
+                    break
+            self._stop.wait(random.uniform(*ROUND_WAIT_S))  # noqa: S311 - jitter, not a secret
+
+    def _stay_at(self, broker: Broker) -> bool:
+        """Connect and stay until the connection is lost. False when the broker did not take us."""
+        session = Session(broker.host, broker.port, self._protocols[broker], self._login, self._listener)
+        try:
+            session.open()
+        except RefusedError as error:
+            if self._auto and error.version_unknown:
+                self._change_protocol(broker, session)
+            self._say_why_not(broker, f"the broker at {session.place} {error}; {_advice(str(error))}")
+            return False
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+            session.close()
+            self._say_why_not(broker, _unreachable(session.place, error))
+            return False
+        self._connected(session)
+        session.lost.wait()
+        self._lost(broker, session)
+        return True
+
+    def _change_protocol(self, broker: Broker, session: Session) -> None:
+        self._protocols[broker] = "3.1.1" if session.protocol == "5" else "5"
+
+    def _connected(self, session: Session) -> None:
+        self._why_not.clear()
+        self._health.problem("mqtt", None)
+        self._health.fact("mqtt_broker", session.place)
+        self._session = session
+        log.info("connected to the broker at %s, MQTT %s%s", session.place, session.protocol, ", TLS" if self._login.tls else "")
+
+    def _lost(self, broker: Broker, session: Session) -> None:
+        self._session = None
+        session.close()
+        self._health.fact("mqtt_broker", None)
+        if not self._stop.is_set():
+            self._health.count("mqtt_connection_lost")
+            self._say_why_not(broker, f"lost the broker at {session.place}{': ' + session.farewell if session.farewell else ''}")
+
+    def _say_why_not(self, broker: Broker, text: str) -> None:
+        self._why_not[broker] = text
+        everything = "; ".join(self._why_not.values())
+        if self._health.problem("mqtt", everything):
+            log.warning("%s (trying again)", text)
+
+
+def tls_context(config: Mqtt) -> ssl.SSLContext | None:
+    """What TLS of the configuration means; ``None`` when it is off. Raises ``SinkError`` for a file that cannot be used."""
+    tls = config.tls
+    if not tls.enabled:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SinkError(f"mqtt.tls.ca_file: {tls.ca_file}: {_file_trouble(error)}") from None
+    if tls.certificate_file:
+        try:
+            context.load_cert_chain(tls.certificate_file, tls.key_file)
+        except (OSError, ssl.SSLError) as error:
+            files = f"{tls.certificate_file} with {tls.key_file or 'the key in it'}"
+            raise SinkError(f"mqtt.tls.certificate_file, key_file: {files}: {_file_trouble(error)}") from None
+    if tls.alpn:
+        context.set_alpn_protocols(tls.alpn)
+    return context
+
+
+def _file_trouble(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"not a PEM file that can be used ({error.reason or error})"
+    return error.strerror or str(error)
+
+
+def _advice(refusal: str) -> str:
+    if "refused the login" in refusal:
+        return "check mqtt.username and the password (credential edge-node.mqtt-password or EDGE_NODE_MQTT_PASSWORD)"
+    return "check mqtt.host, mqtt.port and mqtt.tls"
+
+
+def _unreachable(place: str, error: OSError | ValueError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of the broker at {place} is not accepted: {error.verify_message}; check mqtt.host and mqtt.tls.ca_file"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS with the broker at {place}: {error.reason or error}; check mqtt.port, mqtt.tls and whether it wants a certificate"
+    if isinstance(error, socket.gaierror | UnicodeError | ValueError):
+        return f"unknown host in {place}; check mqtt.host"
+    if isinstance(error, ConnectionRefusedError):
+        return f"no broker listens at {place}; check mqtt.host and mqtt.port, or start the broker"
+    if isinstance(error, TimeoutError):
+        return f"the broker at {place} cannot be reached: no answer"
+    return f"the broker at {place} cannot be reached: {error.strerror if isinstance(error, OSError) else error}"

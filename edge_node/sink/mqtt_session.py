@@ -1,0 +1,200 @@
+"""One connection to one broker, from CONNECT to its loss. A new connection is a new ``Session``, so nothing stale survives in it."""
+
+import logging
+import socket
+import ssl
+import threading
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_node.errors import SinkError
+from edge_node.sink.messages import CONTENT_TYPE, SCHEMA_ID
+from edge_node.sink.outgoing import Incoming, Outgoing
+
+log = logging.getLogger(__name__)
+
+MqttVersion = Literal["5", "3.1.1"]
+CONNECT_TIMEOUT_S = 3.0
+ANSWER_TIMEOUT_S = 10.0
+MAX_INCOMING_BYTES = 16_384
+MAX_IN_FLIGHT = 64
+_VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
+_LOGIN_REFUSED = {"Bad user name or password", "Not authorized", "Banned", "Bad authentication method"}
+_TAKEN_OVER = 142
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who we are at a broker, and what it says for us when we are gone."""
+
+    client_id: str
+    username: str | None
+    password: str | None
+    tls: ssl.SSLContext | None
+    keepalive_s: int
+    will_topic: str
+    will: bytes
+    probe_topic: str
+
+
+class RefusedError(SinkError):
+    """A broker did not take the connection. ``version_unknown``: it may speak MQTT 3.1.1 only."""
+
+    def __init__(self, text: str, version_unknown: bool = False) -> None:
+        super().__init__(text)
+        self.version_unknown = version_unknown
+
+
+class Listener(Protocol):
+    """Whoever is told what comes in. Called on the connection's network thread: must not wait."""
+
+    def acknowledged(self, message_id: int) -> None:
+        """The broker has taken a message of QoS 1 (or one of QoS 0 went to the network)."""
+
+    def answered(self, session: "Session") -> None:
+        """The broker has answered a probe: it has read everything sent before."""
+
+    def received(self, message: Incoming) -> None:
+        """A message on a subscribed topic."""
+
+
+class Session:
+    """A paho client that connects once. ``lost`` is set when the connection is over, for whatever reason."""
+
+    def __init__(self, host: str, port: int, protocol: MqttVersion, login: Login, listener: Listener) -> None:
+        self.place = f"{host}:{port}"
+        self.protocol = protocol
+        self.lost = threading.Event()
+        self.farewell: str | None = None
+        self._address = (host, port)
+        self._login = login
+        self._listener = listener
+        self._connack = threading.Event()
+        self._refusal: RefusedError | None = RefusedError("closed the connection without an answer", version_unknown=protocol == "5")
+        self._properties: dict[tuple[int | None, bytes | None], Properties] = {}
+        self._client = self._make_client()
+
+    def open(self) -> None:
+        """Connect and log in. Raises ``OSError`` (unreachable, certificate) or ``RefusedError``."""
+        properties = None
+        if self.protocol == "5":
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no types here
+            properties.MaximumPacketSize = 4 * MAX_INCOMING_BYTES
+        clean = {"clean_start": True} if self.protocol == "5" else {}
+        self._client.connect(*self._address, keepalive=self._login.keepalive_s, properties=properties, **clean)  # type: ignore[arg-type]
+        self._client.loop_start()
+        if not self._connack.wait(ANSWER_TIMEOUT_S):
+            self.close()
+            raise RefusedError(f"gave no answer within {ANSWER_TIMEOUT_S:.0f} s")
+        if self._refusal is not None:
+            self.close()
+            raise self._refusal
+
+    def publish(self, message: Outgoing) -> int | None:
+        """Send; returns the message id, or ``None`` when the connection is gone."""
+        properties = self._properties_of(message.expiry_s, message.correlation) if self.protocol == "5" else None
+        info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        return info.mid if info.rc == paho.MQTT_ERR_SUCCESS else None
+
+    def probe(self) -> None:
+        """Ask for a sign of life: the broker answers in the order it reads, which QoS 0 alone never shows.
+
+        Taking back a subscription that was never made changes nothing, is tiny, and no subscriber sees it.
+        """
+        self._client.unsubscribe(self._login.probe_topic)
+
+    def subscribe(self, topic_filter: str) -> None:
+        """Ask for messages, QoS 1."""
+        self._client.subscribe(topic_filter, qos=1)
+
+    def disconnect(self) -> None:
+        """Say goodbye, so that the broker does not speak the will; returns at once."""
+        self._client.disconnect()
+
+    def close(self) -> None:
+        """End the network thread. May be called more than once, not from a callback."""
+        self._client.disconnect()
+        self._client.loop_stop()
+        self.lost.set()
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=self._login.client_id, protocol=_VERSIONS[self.protocol], reconnect_on_failure=False
+        )
+        if self._login.username is not None:
+            client.username_pw_set(self._login.username, self._login.password)
+        if self._login.tls is not None:
+            client.tls_set_context(self._login.tls)
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(MAX_IN_FLIGHT)
+        client.will_set(self._login.will_topic, self._login.will, qos=1, retain=True)
+        client.on_socket_open = _tune_socket
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = lambda _client, _data, mid, _reason, _properties: self._listener.acknowledged(mid)
+        client.on_unsubscribe = lambda _client, _data, _mid, _reasons, _properties: self._listener.answered(self)
+        client.on_message = self._on_message
+        return client
+
+    def _properties_of(self, expiry_s: int | None, correlation: bytes | None) -> Properties:
+        # Building one costs more than the publish itself; there are only a few different ones.
+        cached = self._properties.get((expiry_s, correlation))
+        if cached is not None:
+            return cached
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho has no types here
+        properties.ContentType = CONTENT_TYPE
+        properties.UserProperty = ("schema", SCHEMA_ID)
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
+        if correlation is None:
+            self._properties[expiry_s, None] = properties
+        else:
+            properties.CorrelationData = correlation
+        return properties
+
+    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Properties | None) -> None:
+        if reason.is_failure:
+            name = reason.getName()
+            version_unknown = name == "Unsupported protocol version"
+            login = f" (user {self._login.username!r})" if self._login.username else " (no user name given)"
+            self._refusal = RefusedError(
+                f"refused the login{login}: {name}" if name in _LOGIN_REFUSED else f"refused the connection: {name}", version_unknown
+            )
+        else:
+            self._refusal = None
+        self._connack.set()
+
+    def _on_disconnect(self, _client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Properties | None) -> None:
+        if flags.is_disconnect_packet_from_server and self.farewell is None:
+            self.farewell = (
+                f"another client took over the client id {self._login.client_id!r}: is there a second node of this name?"
+                if reason.value == _TAKEN_OVER
+                else f"the broker ended the connection: {reason.getName()}"
+            )
+        self._connack.set()
+        self.lost.set()
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if len(message.payload) > MAX_INCOMING_BYTES:
+            log.warning("a message of %d bytes on %s is ignored; the limit is %d", len(message.payload), message.topic, MAX_INCOMING_BYTES)
+            return
+        properties = message.properties
+        self._listener.received(
+            Incoming(
+                message.topic,
+                bytes(message.payload),
+                bool(message.retain),
+                getattr(properties, "ResponseTopic", None),
+                getattr(properties, "CorrelationData", None),
+            )
+        )
+
+
+def _tune_socket(_client: paho.Client, _data: Any, sock: Any) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,176 @@
+"""Messages that must not be lost, in order, in an SQLite file (or in memory): bounded by size and age, safe against kill and power loss."""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from edge_node.sink.outgoing import Outgoing
+
+log = logging.getLogger(__name__)
+
+MEMORY = Path(":memory:")
+_VERSION = 1
+_TABLE = """
+CREATE TABLE IF NOT EXISTS message (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
+    qos INTEGER NOT NULL, retain INTEGER NOT NULL, expiry_s INTEGER
+)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A message in the spool. ``at``: wall clock, seconds since 1970, when it came in."""
+
+    id: int
+    at: float
+    message: Outgoing
+
+
+class SpoolError(Exception):
+    """The spool cannot take or give messages now: full disk, no permission. What it had, it still has."""
+
+
+class Spool:
+    """First in, first out. Used by one thread.
+
+    Beyond ``max_bytes`` of payloads the oldest go; what is older than ``max_age_s`` is not given out any more; both are counted in
+    ``forgotten``. The file is made when the first message comes. A file that is no spool is set aside.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, max_age_s: float, durable: bool) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._durable = durable
+        self._database: sqlite3.Connection | None = None
+        self._bytes = 0
+        self._count = 0
+        self.forgotten = 0
+        if path != MEMORY and path.exists():
+            try:
+                self._opened()
+            except sqlite3.Error as error:
+                log.error("the spool %s cannot be used now: %s", path, error)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, messages: Sequence[Kept]) -> list[int]:
+        """Keep all of them, or raise ``SpoolError`` and keep none. They get new ids, which are returned."""
+        rows = [(k.at, k.message.topic, k.message.payload, k.message.qos, k.message.retain, k.message.expiry_s) for k in messages]
+        insert = "INSERT INTO message (at, topic, payload, qos, retain, expiry_s) VALUES (?, ?, ?, ?, ?, ?)"
+        try:
+            database = self._opened()
+            # A message must be on the disk before we go on; taking one out may be lost in a power cut: it is sent twice then.
+            database.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
+            with database:
+                ids = [database.execute(insert, row).lastrowid or 0 for row in rows]
+        except sqlite3.Error as error:
+            self._failed(error)
+        self._count += len(rows)
+        self._bytes += sum(len(row[2]) for row in rows)
+        while self._bytes > self._max_bytes and self._count > 1:
+            self._forget_oldest()
+        return ids
+
+    def after(self, last_id: int, limit: int) -> list[Kept]:
+        """The next messages behind ``last_id``, oldest first. Raises ``SpoolError``."""
+        if self._count == 0:
+            return []
+        try:
+            rows = self._opened().execute("SELECT * FROM message WHERE id > ? ORDER BY id LIMIT ?", (last_id, limit)).fetchall()
+        except sqlite3.Error as error:
+            self._failed(error)
+        kept = [Kept(row[0], row[1], Outgoing(row[2], row[3], 1 if row[4] else 0, bool(row[5]), row[6], keep=True)) for row in rows]
+        too_old = [k for k in kept if time.time() - k.at > self._max_age_s]
+        if not too_old:
+            return kept
+        self.remove([k.id for k in too_old])
+        self.forgotten += len(too_old)
+        return [k for k in kept if k not in too_old] or self.after(too_old[-1].id, limit)
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Take out what was delivered. Raises ``SpoolError``; it will be delivered again then."""
+        numbers = list(ids)
+        try:
+            database = self._opened()
+            database.execute(f"PRAGMA synchronous = {'NORMAL' if self._durable else 'OFF'}")
+            with database:
+                for number in numbers:
+                    for (size,) in database.execute("DELETE FROM message WHERE id = ? RETURNING length(payload)", (number,)).fetchall():
+                        self._count -= 1
+                        self._bytes -= size
+        except sqlite3.Error as error:
+            self._failed(error)
+
+    def close(self) -> None:
+        """May be called more than once."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _forget_oldest(self) -> None:
+        (oldest,) = self._opened().execute("SELECT min(id) FROM message").fetchone()
+        self.remove([oldest])
+        self.forgotten += 1
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._database is None:
+            try:
+                self._database = self._open()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                self._set_aside(error)
+                self._database = self._open()
+            self._recount()
+        return self._database
+
+    def _open(self) -> sqlite3.Connection:
+        if self._path != MEMORY:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise sqlite3.OperationalError(f"{self._path.parent}: {error.strerror}") from None
+        database = sqlite3.connect(self._path, timeout=0.1, check_same_thread=False)
+        try:
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")  # a second node with this file must not send our messages
+            database.execute("PRAGMA journal_mode = WAL")
+            if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("it is damaged")
+            if database.execute("PRAGMA user_version").fetchone()[0] not in (0, _VERSION):
+                raise sqlite3.DatabaseError("it is of another version")
+            with database:
+                database.execute(_TABLE)
+                database.execute(f"PRAGMA user_version = {_VERSION}")
+            database.execute("SELECT id, at, topic, payload, qos, retain, expiry_s FROM message LIMIT 0")
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    def _recount(self) -> None:
+        if self._database is not None:
+            query = "SELECT count(*), coalesce(sum(length(payload)), 0) FROM message"
+            self._count, self._bytes = self._database.execute(query).fetchone()
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns() // 1_000_000}")
+        self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        log.error("the spool %s cannot be read (%s): set aside as %s; a new one is begun", self._path, error, aside.name)
+
+    def _failed(self, error: sqlite3.Error) -> NoReturn:
+        """Raises ``SpoolError``; a file found damaged while in use is set aside first."""
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        if self._path != MEMORY:
+            self.close()
+            if damaged:
+                self._set_aside(error)
+                self._count = self._bytes = 0
+        raise SpoolError(f"{self._path}: {error}") from None

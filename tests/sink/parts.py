@@ -1,0 +1,168 @@
+"""What MQTT tests are made of: real brokers, a subscriber that keeps everything, and the sending half of a node."""
+
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from edge_node.config.load import load
+from edge_node.config.settings import Settings
+from edge_node.data import People, Person
+from edge_node.health import Health
+from edge_node.sink.mqtt import mqtt_sink
+from edge_node.sink.mqtt_node import About
+from edge_node.sink.thread import SinkThread
+
+
+def wait_for(condition, timeout_s=10.0):
+    """The condition's value once it is true; fails when it never is."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+    return value
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Broker:
+    """A server program on a port of its own that can be killed, frozen and started again on the same port."""
+
+    def __init__(self, folder, command, port):
+        self.port = port
+        self._command = command
+        self._log = (folder / f"broker-{port}.log").open("w")
+        self._process = None
+
+    def start(self):
+        self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
+        wait_for(self._listens)
+        return self
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self):
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        if self._process is not None and self._process.poll() is None:
+            self.thaw()
+            self.kill()
+        self._log.close()
+
+    def _listens(self):
+        assert self._process.poll() is None, f"the broker did not start: {self._log.name}"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@dataclass
+class Heard:
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+    at: float
+    properties: object = None
+
+    @property
+    def json(self):
+        return orjson.loads(self.payload)
+
+
+@dataclass
+class Ear:
+    """A subscriber to everything."""
+
+    port: int
+    version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
+    topics: tuple = ("#",)
+    options: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.heard = []
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=self.version)
+        if "username" in self.options:
+            self.client.username_pw_set(self.options["username"], self.options.get("password"))
+        self.client.reconnect_delay_set(0.1, 0.2)
+        self.client.on_connect = lambda client, *_: [client.subscribe(t, qos=1) for t in self.topics]
+        self.client.on_message = self._on_message
+        self.subscribed = False
+        self.client.on_subscribe = lambda *_: setattr(self, "subscribed", True)
+        self.client.connect("127.0.0.1", self.port)
+        self.client.loop_start()
+        wait_for(lambda: self.subscribed)
+
+    def _on_message(self, _client, _data, m):
+        self.heard.append(Heard(m.topic, m.payload, m.qos, bool(m.retain), time.time(), m.properties))
+
+    def of(self, suffix, node="n1"):
+        """What came on one topic of the node, or on all below it with ``/#``."""
+        topic = f"edge_node/v1/{node}/{suffix}"
+        if topic.endswith("/#"):
+            return [h for h in list(self.heard) if h.topic.startswith(topic[:-1])]
+        return [h for h in list(self.heard) if h.topic == topic]
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+class Sender:
+    """A node's MQTT half: settings, health, the sink on its own thread, and frames made up on demand."""
+
+    def __init__(self, *options, lossless=False, speakers=()):
+        self.settings = Settings(lambda: load(None, {}, ["node.name=n1", *options]))
+        self.health = Health()
+        self.sink = mqtt_sink(
+            self.settings, self.health, lambda: About("model", "0" * 64, "engine", "camera"), lossless=lossless, more=speakers
+        )
+        self.failures = []
+        self.thread = SinkThread(self.sink, self.health, lossless, self.failures.append)
+        self.seq = 0
+        self.thread.start()
+
+    def offer(self, persons=1):
+        now_ns = time.monotonic_ns()
+        people = tuple(person(n + 1) for n in range(persons))
+        self.health.frame(persons, "cpu", {})
+        self.thread.offer(People(self.seq, now_ns, now_ns, time.time(), 640, 480, "cpu", people))
+        self.seq += 1
+
+    def run(self, seconds, rate_hz=60.0, persons=1):
+        """Frames at a steady rate; returns how many."""
+        begun, count = time.monotonic(), 0
+        while time.monotonic() - begun < seconds:
+            self.offer(persons)
+            count += 1
+            time.sleep(max(0.0, begun + count / rate_hz - time.monotonic()))
+        return count
+
+    def online(self):
+        return wait_for(lambda: self.health.report().facts.get("mqtt_broker"))
+
+    def stop(self, drain=True):
+        self.thread.stop(drain)
+        assert self.thread.join(5)
+        assert not self.failures
+
+
+def person(number, shift=0.0):
+    keypoints = np.random.default_rng(number).random((17, 3)).astype(np.float32)
+    keypoints[:, 0] += shift
+    return Person(number, 0.9, (0.1, 0.1, 0.9, 0.9), keypoints)
