@@ -5,7 +5,7 @@ Every mistake is reported at once, each as ``file:line:column: key: what is wron
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,10 @@ from edge_node.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "EDGE_NODE__"
 Loc = tuple[str | int, ...]
+_MAX_DEPTH = 16
+_TOO_DEEP = "nested too deeply or too often"
+_MAX_NODES = 20_000
+"""More than any configuration needs: 32 zones of 64 corners have 6,272 values."""
 
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -28,6 +32,8 @@ class _Source:
         self.values: dict[str, Any] = {}
         self.places: dict[Loc, str] = {}
         self.problems: list[str] = []
+        self.nodes = 0
+        self.too_big = False
 
     def place(self, loc: Loc) -> str:
         """Where ``loc``, or the nearest thing around it, was written."""
@@ -77,9 +83,22 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 def parse_value(text: str) -> Any:
     """The value that YAML would read: ``15`` a number, ``true`` a switch, ``[a, b]`` a list. Raises ``ValueError``."""
     try:
+        _refuse_deep(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, in C where there is one
     except yaml.YAMLError as error:
         raise ValueError(f"cannot be read as YAML: {error}") from None
+
+
+def _refuse_deep(text: str) -> None:
+    """Raise ``MarkedYAMLError`` for endless nesting: composing it recurses, in C without any limit."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=cast("yaml.error.Mark", event.start_mark))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _put(source: _Source, keys: list[str], text: str, place: str) -> None:
@@ -107,6 +126,7 @@ def _read_file(path: Path, source: _Source) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read: {error}"]) from None
     try:
+        _refuse_deep(text)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -125,6 +145,14 @@ def _read_file(path: Path, source: _Source) -> None:
 
 def _construct(node: yaml.Node, loc: Loc, file: str, source: _Source) -> Any:
     """The value of ``node``, noting where each key stands."""
+    source.nodes += 1
+    if len(loc) > _MAX_DEPTH or source.nodes > _MAX_NODES:  # an alias that holds itself, or multiplies
+        if not source.too_big:
+            source.problems.append(
+                f"{source.place(loc)}: {_dotted(loc[:3])}: nested too deeply or too often; write values out without aliases"
+            )
+        source.too_big = True
+        return None
     source.places.setdefault(loc, f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}")
     if isinstance(node, yaml.SequenceNode):
         return [_construct(child, (*loc, i), file, source) for i, child in enumerate(node.value)]

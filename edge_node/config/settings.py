@@ -71,9 +71,10 @@ class Settings:
             _refuse_unless_live(key)
             overlay = {**self._overlay, key: value}
             current = override(self._file, overlay)
-            self._write_overlay(overlay)
-            self._overlay, self._current = overlay, current
-            return value_of(current, key)
+            if overlay != self._overlay:  # a request repeated costs no write to the SD card
+                self._write_overlay(overlay)
+                self._overlay, self._current = overlay, current
+            return value_of(self._current, key)
 
     def reset(self, key: str | None = None) -> None:
         """Forget what was tuned: one key, or everything. Raises ``ConfigError`` for a key that may not be tuned."""
