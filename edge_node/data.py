@@ -92,7 +92,8 @@ class People:
 
     ``accelerator`` is ``"cpu"`` or ``"edgetpu"``: what ran the model for this frame. ``regions`` are the squares looked at.
     ``seq``, ``captured_ns``, ``media_ns`` and ``ts`` are the frame's. ``stage_ms``: milliseconds spent in each stage
-    (``capture sample invoke decode track smooth``). ``done_ns``: monotonic clock when the estimator was done.
+    (``capture sample invoke decode track smooth``). ``done_ns``: monotonic clock when the estimator was done. ``image`` is the
+    frame's, RGB uint8 [H, W, 3], and only there when the user asked for pictures on the live page.
     """
 
     seq: int
@@ -106,3 +107,4 @@ class People:
     regions: tuple[Region, ...] = ()
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     done_ns: int = 0
+    image: Image | None = None

@@ -1,0 +1,79 @@
+"""What a viewer may ask for: look at pictures or not, tune, reset, save. Everything else is refused with a reason."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from edge_node.config.keys import Key, live_keys, value_of
+from edge_node.config.models import Config
+from edge_node.config.settings import Settings
+from edge_node.errors import EdgeNodeError
+from edge_node.sink.web.server import Viewer
+
+
+class Requests:
+    """Does what viewers ask for. Called on the server's thread."""
+
+    def __init__(self, settings: Settings, save: Callable[[bool], str] | None) -> None:
+        """``save(write)`` gives the difference that saving makes, and with ``write`` makes it; ``None`` where there is no file."""
+        self._settings = settings
+        self._save = save
+
+    def handle(self, viewer: Viewer, message: str | bytes) -> str | None:
+        """Answer one message; ``None`` when none is owed."""
+        try:
+            request = orjson.loads(message)
+        except orjson.JSONDecodeError:
+            return _answer(None, reason="not JSON")
+        if not isinstance(request, dict):
+            return _answer(None, reason="expected an object")
+        if request.get("type") == "view":
+            viewer.wants_image = request.get("image") is True and self._settings.current.web.show_image
+            return None
+        try:
+            return self._change(request)
+        except EdgeNodeError as error:
+            return _answer(request.get("id"), reason=str(error))
+
+    def _change(self, request: Mapping[str, Any]) -> str:
+        number, kind, key = request.get("id"), request.get("type"), request.get("key")
+        if not self._settings.current.web.allow_tuning:
+            return _answer(number, reason="tuning is switched off (web.allow_tuning)")
+        if kind == "set" and isinstance(key, str):
+            return _answer(number, value=self._settings.set(key, request.get("value")))
+        if kind == "reset" and (key is None or isinstance(key, str)):
+            self._settings.reset(key)
+            return _answer(number, value=None)
+        if kind == "save" and self._save is not None:
+            return _answer(number, value=self._save(request.get("write") is True))
+        return _answer(number, reason="no such request" if kind != "save" else "the node runs without a configuration file")
+
+
+def described_keys(config: Config, overlay: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tunable keys for the page: what they mean, their range, default, value in force, and whether it was tuned."""
+    return [_described(key, value_of(config, path), path in overlay) for path, key in live_keys().items()]
+
+
+def _described(key: Key, value: Any, tuned: bool) -> dict[str, Any]:
+    return {
+        "path": key.path,
+        "type": key.type if isinstance(key.type, str) else key.type.__name__,
+        "description": key.description,
+        "default": key.default,
+        "minimum": key.minimum,
+        "maximum": key.maximum,
+        "choices": key.choices,
+        "value": jsonable(value),
+        "tuned": tuned,
+    }
+
+
+def jsonable(value: Any) -> Any:
+    """Models inside lists (zones) as plain dictionaries."""
+    return [item.model_dump() if hasattr(item, "model_dump") else item for item in value] if isinstance(value, list) else value
+
+
+def _answer(number: Any, value: Any = None, reason: str | None = None) -> str:
+    answer = {"type": "result", "id": number, "ok": reason is None, "value": jsonable(value), "reason": reason}
+    return orjson.dumps(answer).decode()

@@ -1,0 +1,247 @@
+"""HTTP and WebSocket on one port, on a thread of its own with its own event loop.
+
+Each viewer has room for one message: a newer pose or picture replaces one that was not sent yet, so a slow viewer sees fewer
+frames and holds nobody back.
+"""
+
+import asyncio
+import functools
+import http
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from edge_node.config.models import Web
+from edge_node.errors import SinkError
+from edge_node.sink.web.access import COOKIE, Access, Denied
+
+log = logging.getLogger(__name__)
+
+SOCKET_PATH = "/live"
+START_S = 5.0
+MAX_REQUEST_BYTES = 64 * 1024
+SEND_BUFFER_BYTES = 64 * 1024
+_PAGE = Path(__file__).parent / "page"
+_TYPES = MappingProxyType(
+    {
+        ".html": "text/html; charset=utf-8",
+        ".js": "text/javascript; charset=utf-8",
+        ".css": "text/css; charset=utf-8",
+        ".svg": "image/svg+xml",
+    }
+)
+_SECURITY_HEADERS = MappingProxyType(
+    {
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+)
+
+
+class Viewer:
+    """One open page. ``wants_image`` is what its viewer chose."""
+
+    def __init__(self) -> None:
+        self.wants_image = False
+        self._waiting: dict[str, str | bytes] = {}
+        self._news = asyncio.Event()
+
+    def put(self, kind: str, message: str | bytes) -> None:
+        """Leave a message for the viewer; it replaces one of the same kind that was not sent yet."""
+        self._waiting[kind] = message
+        self._news.set()
+
+    def has(self, kind: str) -> bool:
+        """Whether a message of this kind still waits."""
+        return kind in self._waiting
+
+    async def take(self) -> list[str | bytes]:
+        """What waits, as soon as there is something."""
+        await self._news.wait()
+        self._news.clear()
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        return waiting
+
+
+class PageServer:
+    """Serves the page and its viewers. ``start`` and ``stop`` are called from another thread than its own."""
+
+    def __init__(
+        self,
+        config: Web,
+        access: Access,
+        welcome: Callable[[], str],
+        handle: Callable[[Viewer, str | bytes], str | None],
+    ) -> None:
+        self._config = config
+        self._access = access
+        self._welcome = welcome
+        self._handle = handle
+        # Replaced as a whole on the server's thread, so that other threads may read it at any time.
+        self._viewers: frozenset[Viewer] = frozenset()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="web-server", daemon=True)
+        self._server: Server | None = None
+
+    @property
+    def viewers(self) -> frozenset[Viewer]:
+        """Whoever looks at the moment."""
+        return self._viewers
+
+    def start(self) -> int:
+        """Listen; gives the port. Raises ``SinkError`` when the address cannot be had or a certificate cannot be used."""
+        tls = self._tls()
+        self._thread.start()
+        try:
+            self._server = asyncio.run_coroutine_threadsafe(self._listen(tls), self._loop).result(START_S)
+        except OSError as error:
+            self._end_loop()
+            where = f"{self._config.host}:{self._config.port}"
+            raise SinkError(f"web.port: {where} cannot be listened on: {error.strerror or error}; choose another port") from None
+        return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Do ``action`` on the server's thread, where viewers may be touched."""
+        self._loop.call_soon_threadsafe(action)
+
+    def stop(self) -> None:
+        """Close every connection and end the thread."""
+        if self._server is not None:
+            asyncio.run_coroutine_threadsafe(self._close(self._server), self._loop).result(START_S)
+            self._server = None
+            self._end_loop()
+
+    async def _listen(self, tls: ssl.SSLContext | None) -> Server:
+        return await serve(
+            self._serve_viewer,
+            self._config.host,
+            self._config.port,
+            ssl=tls,
+            process_request=self._answer,
+            open_timeout=5,
+            ping_interval=10,
+            ping_timeout=10,
+            close_timeout=1,
+            max_size=MAX_REQUEST_BYTES,
+            max_queue=4,
+            write_limit=SEND_BUFFER_BYTES,
+            compression=None,
+            server_header=None,
+            logger=_quiet_logger(),
+        )
+
+    async def _close(self, server: Server) -> None:
+        server.close()
+        await server.wait_closed()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(START_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """A response ends the request; ``None`` opens a WebSocket."""
+        websocket = request.headers.get("Upgrade", "").lower() == "websocket"
+        address = connection.remote_address[0] if connection.remote_address else ""
+        denied = self._access.check(request.method, request.path, request.headers, address, websocket)
+        if denied is not None:
+            return _denial(denied)
+        path = request.path.partition("?")[0]
+        if not websocket:
+            return self._file(path, request.path)
+        if path != SOCKET_PATH:
+            return _denial(Denied(http.HTTPStatus.NOT_FOUND, "no such address"))
+        if len(self._viewers) >= self._config.max_viewers:
+            return _denial(Denied(http.HTTPStatus.SERVICE_UNAVAILABLE, f"all {self._config.max_viewers} places for viewers are taken"))
+        return None
+
+    def _file(self, path: str, whole_path: str) -> Response:
+        token = self._access.token_in_query(whole_path)
+        if token is not None:
+            secure = "; Secure" if self._config.certificate_file else ""
+            cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000{secure}"
+            return _response(http.HTTPStatus.SEE_OTHER, b"", "text/plain", {"Location": "/", "Set-Cookie": cookie})
+        name = "index.html" if path == "/" else path.removeprefix("/")
+        body = _page_files().get(name)
+        if body is None:
+            return _denial(Denied(http.HTTPStatus.NOT_FOUND, "no such address"))
+        return _response(http.HTTPStatus.OK, body, _TYPES[Path(name).suffix])
+
+    async def _serve_viewer(self, connection: ServerConnection) -> None:
+        if len(self._viewers) >= self._config.max_viewers:  # others came in while the connection was being opened
+            await connection.close(1013, "all places for viewers are taken")
+            return
+        # What waits in the kernel cannot be replaced by something newer, so little may wait there.
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        viewer = Viewer()
+        self._viewers |= {viewer}
+        viewer.put("hello", self._welcome())
+        sending = asyncio.create_task(self._send(connection, viewer))
+        try:
+            async for message in connection:
+                answer = self._handle(viewer, message)
+                if answer is not None:
+                    await connection.send(answer)
+        except ConnectionClosed:
+            pass
+        finally:
+            sending.cancel()
+            self._viewers -= {viewer}
+
+    async def _send(self, connection: ServerConnection, viewer: Viewer) -> None:
+        try:
+            while True:
+                for message in await viewer.take():
+                    await connection.send(message)
+        except ConnectionClosed:
+            return
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self._config.certificate_file is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self._config.certificate_file, self._config.key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SinkError(f"web.certificate_file: {self._config.certificate_file} cannot be used: {error}") from None
+        return context
+
+
+@functools.cache
+def _page_files() -> dict[str, bytes]:
+    """Name to content of what the browser may ask for: read once, so that no request ever names a path on disk."""
+    return {file.name: file.read_bytes() for file in _PAGE.iterdir() if file.suffix in _TYPES}
+
+
+def _denial(denied: Denied) -> Response:
+    if denied.status == http.HTTPStatus.UNAUTHORIZED:
+        return _response(denied.status, _page_files()["token.html"], _TYPES[".html"])
+    return _response(denied.status, f"{denied.reason}\n".encode(), "text/plain; charset=utf-8")
+
+
+def _response(status: http.HTTPStatus, body: bytes, kind: str, more: dict[str, str] | None = None) -> Response:
+    headers = Headers({**_SECURITY_HEADERS, "Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close", **(more or {})})
+    return Response(status.value, status.phrase, headers, body)
+
+
+def _quiet_logger() -> logging.Logger:
+    """The library logs every refused handshake as an error; who was turned away is ours to say."""
+    quiet = logging.getLogger("edge_node.websockets")
+    quiet.setLevel(logging.CRITICAL)
+    return quiet

@@ -1,0 +1,87 @@
+"""A live page with hand-made people, for the tests around it."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_node.config.load import load
+from edge_node.config.settings import Settings
+from edge_node.data import People, Person, Region
+from edge_node.health import Health
+from edge_node.sink.web.sink import WebSink
+
+FACTS = {"node": "hall", "version": "1", "model": "movenet-lightning", "camera": "a made-up scene"}
+
+
+@dataclass
+class Page:
+    """A sink that serves, and what is behind it."""
+
+    sink: WebSink
+    settings: Settings
+    health: Health
+    port: int
+    saved: list[bool]
+
+    def show(self, people: People) -> None:
+        self.sink.deliver(people)
+        self.sink.tick()
+
+
+def standing(seq: int, x: float = 0.5, image: Any = None, count: int = 1) -> People:
+    """``count`` people side by side around ``x``, every joint at a place of its own."""
+    everyone = []
+    for number in range(count):
+        keypoints = np.ones((17, 3), np.float32)
+        keypoints[:, 0] = x + 0.2 * number + 0.05 * np.sin(np.arange(17))
+        keypoints[:, 1] = np.linspace(0.2, 0.8, 17)
+        box = (float(keypoints[:, 0].min()), 0.2, float(keypoints[:, 0].max()), 0.8)
+        everyone.append(Person(id=number + 1, score=0.9, box=box, keypoints=keypoints))
+    now_ns = time.monotonic_ns()
+    return People(
+        seq=seq,
+        captured_ns=now_ns,
+        media_ns=now_ns,
+        ts=time.time(),
+        width_px=640,
+        height_px=480,
+        accelerator="cpu",
+        people=tuple(everyone),
+        regions=(Region(100, 50, 300),),
+        stage_ms={"invoke": 4.0, "decode": 0.2},
+        image=image,
+    )
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Page]]:
+    """Start pages; ``serve("web.show_image=true", token="…")``."""
+    started: list[WebSink] = []
+
+    def start(*overrides: str, token: str | None = None) -> Page:
+        if token is not None:
+            monkeypatch.setenv("EDGE_NODE_WEB_TOKEN", token)
+        settings = Settings(lambda: load(None, {}, ["web.enabled=true", "web.port=0", *overrides]))
+        health, saved = Health(), list[bool]()
+
+        def save(write: bool) -> str:
+            saved.append(write)
+            return "-  # max_people: 6\n+  max_people: 2\n"
+
+        sink = WebSink(settings, health, FACTS, save)
+        sink.start()
+        started.append(sink)
+        return Page(sink, settings, health, int(health.report().facts["web_port"]), saved)
+
+    yield start
+    for sink in started:
+        sink.finish(drain=False)
+
+
+@pytest.fixture(name="standing")
+def _standing() -> Callable[..., People]:
+    return standing

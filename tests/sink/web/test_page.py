@@ -1,0 +1,224 @@
+"""The live page in a real browser: what is drawn where, tuning, zones, a lost connection, both widths, accessibility."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Locator, expect, sync_playwright
+from playwright.sync_api import Page as Tab
+
+from edge_node.data import People
+
+Serve = Callable[..., Any]
+Standing = Callable[..., People]
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.fail("Chromium is missing; scripts/test installs it")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@contextmanager
+def feeding(page: Any, standing: Standing, x: float = 0.4, count: int = 1) -> Iterator[None]:
+    """Poses at about 50 a second while the context lasts."""
+    stop = threading.Event()
+
+    def feed() -> None:
+        seq = 0
+        while not stop.wait(0.02):
+            page.show(standing(seq, x=x, count=count))
+            seq += 1
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def open_tab(browser: Browser, page: Any, size: str = "desktop", scheme: str = "light") -> Tab:
+    tab = browser.new_page(viewport=SIZES[size], color_scheme=scheme)  # type: ignore[arg-type]
+    problems: list[str] = []
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.on("console", lambda message: note(problems, message))
+    tab.problems = problems  # type: ignore[attr-defined]
+    tab.goto(f"http://127.0.0.1:{page.port}/")
+    expect(tab.locator("#connection")).to_have_text("connected")
+    return tab
+
+
+def note(problems: list[str], message: ConsoleMessage) -> None:
+    if message.type == "error":
+        problems.append(message.text)
+
+
+def colour_at(tab: Tab, x: float, y: float) -> tuple[int, ...]:
+    """RGB of the canvas at a normalised place."""
+    return tuple(
+        tab.evaluate(
+            """([x, y]) => { const c = document.getElementById("canvas");
+            return [...c.getContext("2d").getImageData(Math.floor(x * c.width), Math.floor(y * c.height), 1, 1).data].slice(0, 3) }""",
+            [x, y],
+        )
+    )
+
+
+def until(tab: Tab, expression: str) -> None:
+    """Wait for a JavaScript expression to be true. (The page's policy forbids what Playwright's own waiting needs.)"""
+    for _ in range(200):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(50)
+    pytest.fail(f"never true in the page: {expression}")
+
+
+def wait_for_drawing(tab: Tab) -> None:
+    until(tab, "edgeNodeDrawn.latency_ms.length > 3")
+
+
+def test_joints_are_drawn_where_the_messages_say(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    with feeding(page, standing, x=0.4, count=2):
+        wait_for_drawing(tab)
+        for person, colour in zip(standing(0, x=0.4, count=2).people, [(79, 209, 197), (246, 173, 85)], strict=True):
+            for x, y, _ in person.keypoints:
+                assert colour_at(tab, float(x), float(y)) == colour
+        assert colour_at(tab, 0.05, 0.95) == (0, 0, 0)
+        expect(tab.locator("#people")).to_have_text("2 people in view")
+    assert tab.problems == []  # type: ignore[attr-defined]
+
+
+def test_the_drawing_follows_the_person(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    with feeding(page, standing, x=0.2):
+        wait_for_drawing(tab)
+        assert colour_at(tab, 0.2, 0.2) != (0, 0, 0)
+    with feeding(page, standing, x=0.8):
+        for _ in range(100):
+            if colour_at(tab, 0.8, 0.2) != (0, 0, 0):
+                break
+            tab.wait_for_timeout(20)
+        assert colour_at(tab, 0.8, 0.2) != (0, 0, 0)
+        assert colour_at(tab, 0.2, 0.2) == (0, 0, 0)
+
+
+def test_a_slider_changes_the_nodes_value_and_reset_takes_it_back(serve: Serve, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    slider = tab.get_by_label("pose.score_threshold slider")
+    slider.fill("500")
+    page_value(tab, page, "#key-pose-score_threshold", 0.5)
+    tab.get_by_label("reset pose.score_threshold to 0.2").click()
+    page_value(tab, page, "#key-pose-score_threshold", 0.2)
+
+
+def page_value(tab: Tab, page: Any, selector: str, value: float) -> None:
+    """Let the node tell its settings until it has ``value`` and the field shows it."""
+    field: Locator = tab.locator(selector)
+    for _ in range(50):
+        page.sink.tick()
+        if page.settings.current.pose.score_threshold == float(field.input_value()) == value:
+            return
+        tab.wait_for_timeout(50)
+    pytest.fail(f"{selector} shows {field.input_value()}, not {value}")
+
+
+def test_a_value_out_of_range_is_refused_in_words(serve: Serve, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    tab.locator("#key-pose-max_people").fill("99")
+    tab.locator("#key-pose-max_people").press("Enter")
+    expect(tab.locator("#tuning-result")).to_contain_text("Refused: pose.max_people: should be less than or equal to 32")
+    assert page.settings.current.pose.max_people == 6
+
+
+def test_a_zone_is_drawn_with_the_mouse_saved_and_removed(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    with feeding(page, standing):
+        wait_for_drawing(tab)
+        tab.locator("#zone-name").fill("bed")
+        tab.locator("#zone-draw").click()
+        canvas = tab.locator("#canvas")
+        box = canvas.bounding_box()
+        assert box is not None
+        for x, y in ((0.6, 0.6), (0.9, 0.6), (0.9, 0.9), (0.6, 0.9)):
+            canvas.click(position={"x": x * box["width"], "y": y * box["height"]})
+        tab.locator("#zone-finish").click()
+        expect(tab.locator("#zone-list")).to_contain_text("bed")
+        zone = page.settings.current.state.zones[0]
+        assert zone.name == "bed"
+        assert zone.polygon == [pytest.approx(corner, abs=0.01) for corner in ((0.6, 0.6), (0.9, 0.6), (0.9, 0.9), (0.6, 0.9))]
+        tab.wait_for_timeout(100)
+        assert colour_at(tab, 0.75, 0.8) != (0, 0, 0)
+        tab.get_by_label("remove zone bed").click()
+        expect(tab.locator("#zone-list li")).to_have_count(0)
+        assert page.settings.current.state.zones == []
+
+
+def test_a_zone_is_drawn_by_keyboard(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    page.show(standing(0))
+    tab.locator("#zone-name").fill("desk")
+    tab.keyboard.press("Enter")
+    for key in ("Space", "ArrowRight", "ArrowRight", "Space", "ArrowDown", "ArrowDown", "Space", "Enter"):
+        tab.keyboard.press(key)
+    for _ in range(50):
+        if page.settings.current.state.zones:
+            break
+        tab.wait_for_timeout(50)
+    assert page.settings.current.state.zones[0].polygon == [(0.5, 0.5), (0.54, 0.5), (0.54, 0.54)]
+
+
+def test_saving_shows_the_difference_first(serve: Serve, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    tab.locator("#save").click()
+    expect(tab.locator("#save-diff")).to_contain_text("max_people: 2")
+    assert page.saved == [False]
+    tab.locator("#save-confirm").click()
+    expect(tab.locator("#tuning-result")).to_have_text("saved to the configuration file")
+    assert page.saved == [False, True]
+
+
+def test_a_lost_connection_is_told_and_comes_back(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    page.sink.finish(drain=False)
+    expect(tab.locator("#connection")).to_have_text("connection lost, trying again …")
+    again = serve(f"web.port={page.port}")
+    expect(tab.locator("#connection")).to_have_text("connected", timeout=10_000)
+    again.show(standing(7))
+    until(tab, "edgeNodeDrawn.seq === 7")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", sorted(SIZES))
+def test_it_fits_its_screen_and_is_accessible(serve: Serve, standing: Standing, browser: Browser, size: str, scheme: str) -> None:
+    page = serve("web.show_image=true")
+    page.health.problem("camera", "no frame for 5 s")
+    tab = open_tab(browser, page, size, scheme)
+    with feeding(page, standing, count=2):
+        wait_for_drawing(tab)
+        assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        found = Axe().run(tab).response["violations"]
+    serious = [f"{v['id']}: {v['nodes'][0]['html']}" for v in found if v["impact"] in ("serious", "critical")]
+    assert serious == []
+    assert tab.problems == []  # type: ignore[attr-defined]

@@ -1,0 +1,291 @@
+"""The page's server: what it answers to whom, and that no viewer holds anything back."""
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from edge_node.data import People
+from edge_node.errors import SinkError
+from edge_node.sink.web.access import COOKIE
+
+Serve = Callable[..., Any]
+Standing = Callable[..., People]
+
+
+def get(port: int, path: str = "/", method: str = "GET", **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return connection.getresponse()
+
+
+def view(port: int, **headers: str) -> ClientConnection:
+    origin = headers.pop("Origin", f"http://127.0.0.1:{port}")
+    return connect(f"ws://127.0.0.1:{port}/live", origin=origin, additional_headers=headers, compression=None, max_size=None)
+
+
+def next_of(viewer: ClientConnection, kind: str) -> dict[str, Any]:
+    while True:
+        message = viewer.recv(timeout=5)
+        if isinstance(message, str) and (found := json.loads(message))["type"] == kind:
+            return dict(found)
+
+
+def ask(viewer: ClientConnection, **request: Any) -> dict[str, Any]:
+    viewer.send(json.dumps({"id": 1, **request}))
+    return next_of(viewer, "result")
+
+
+def refused(port: int, **headers: str) -> int:
+    with pytest.raises(InvalidStatus) as caught:
+        view(port, **headers)
+    return int(caught.value.response.status_code)
+
+
+def test_the_page_and_its_parts_are_served_with_a_strict_policy(serve: Serve) -> None:
+    page = serve()
+    for path, kind in (("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css"), ("/icon.svg", "image/svg+xml")):
+        answer = get(page.port, path)
+        assert (answer.status, answer.headers["Content-Type"].split(";")[0]) == (200, kind)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("path", ["/none", "/../sink.py", "/%2e%2e/sink.py", "//etc/passwd", "/page/app.js", "/live/x"])
+def test_only_the_pages_own_files_can_be_asked_for(serve: Serve, path: str) -> None:
+    assert get(serve().port, path).status == 404
+
+
+def test_only_get_is_served(serve: Serve) -> None:
+    assert get(serve().port, method="DELETE").status == 405
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:1", 200),
+        ("192.168.1.9:8470", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+    ],
+)
+def test_a_name_that_is_not_ours_is_misdirected(serve: Serve, host: str, status: int) -> None:
+    assert get(serve().port, Host=host).status == status
+
+
+def test_a_further_name_can_be_allowed(serve: Serve) -> None:
+    assert get(serve("web.allowed_hosts=[cam.example]").port, Host="cam.example").status == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+def test_another_pages_requests_are_forbidden(serve: Serve, origin: str) -> None:
+    page = serve()
+    assert get(page.port, Origin=origin).status == 403
+    assert refused(page.port, Origin=origin) == 403
+
+
+def test_beyond_loopback_a_token_is_needed_and_becomes_a_cookie(serve: Serve) -> None:
+    page = serve("web.host=0.0.0.0", token="right")
+    assert get(page.port).status == 401
+    assert get(page.port, "/?token=wrong").status == 401
+    assert refused(page.port) == 401
+    answer = get(page.port, "/?token=right")
+    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert get(page.port, Cookie=f"{COOKIE}=right").status == 200
+    with view(page.port, Cookie=f"{COOKIE}=right") as viewer:
+        assert next_of(viewer, "hello")["facts"]["node"] == "hall"
+
+
+def test_a_token_is_made_up_and_shown_once_when_none_is_given(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    page = serve("web.host=0.0.0.0")
+    token = next(r.getMessage().split("?token=")[1].split()[0] for r in caplog.records if "?token=" in r.getMessage())
+    assert get(page.port, f"/?token={token}").status == 303
+
+
+def test_guessing_tokens_runs_dry(serve: Serve) -> None:
+    page = serve("web.host=0.0.0.0", token="right")
+    answers = [get(page.port, f"/?token=wrong{n}").status for n in range(8)]
+    assert answers[0] == 401
+    assert answers[-1] == 429
+
+
+def test_a_flood_of_requests_is_turned_away(serve: Serve) -> None:
+    page = serve()
+    assert 429 in [get(page.port, "/icon.svg").status for _ in range(250)]
+
+
+def test_no_more_viewers_than_there_are_places(serve: Serve) -> None:
+    page = serve("web.max_viewers=2")
+    with view(page.port), view(page.port):
+        assert refused(page.port) == 503
+    assert get(page.port).status == 200
+
+
+def test_a_port_in_use_is_told(serve: Serve) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SinkError, match=f"127.0.0.1:{port} cannot be listened on: .*choose another port"):
+            serve(f"web.port={port}")
+
+
+def test_a_certificate_that_cannot_be_used_is_told(serve: Serve) -> None:
+    with pytest.raises(SinkError, match=r"web.certificate_file: /none.pem cannot be used"):
+        serve("web.certificate_file=/none.pem")
+
+
+def test_a_viewer_gets_the_poses_as_they_come(serve: Serve, standing: Standing) -> None:
+    page = serve()
+    with view(page.port) as viewer:
+        next_of(viewer, "hello")
+        for seq in range(5):
+            page.show(standing(seq))
+            message = next_of(viewer, "pose")
+            assert message["pose"]["seq"] == seq
+            assert len(message["pose"]["people"][0]["keypoints"]) == 51
+            assert message["regions"] == [[0.1562, 0.1042, 0.4688, 0.625]]
+
+
+def test_health_and_problems_reach_the_viewer(serve: Serve, standing: Standing) -> None:
+    page = serve()
+    page.health.problem("camera", "no frame for 5 s")
+    with view(page.port) as viewer:
+        next_of(viewer, "hello")
+        page.show(standing(0))
+        assert next_of(viewer, "health")["problems"] == {"camera": "no frame for 5 s"}
+
+
+def test_a_key_is_tuned_reset_and_refused_with_the_reason(serve: Serve) -> None:
+    page = serve()
+    with view(page.port) as viewer:
+        assert ask(viewer, type="set", key="pose.max_people", value=2)["value"] == 2
+        assert page.settings.current.pose.max_people == 2
+        page.sink.tick()
+        tuned = [key["path"] for key in next_of(viewer, "settings")["keys"] if key["tuned"]]
+        assert tuned == ["pose.max_people"]
+        assert "less than or equal to 32" in ask(viewer, type="set", key="pose.max_people", value=99)["reason"]
+        assert "needs a restart" in ask(viewer, type="set", key="camera.source", value="http://elsewhere")["reason"]
+        assert "needs a restart" in ask(viewer, type="set", key="web.show_image", value=True)["reason"]
+        assert ask(viewer, type="reset", key="pose.max_people")["ok"] is True
+        assert page.settings.current == page.settings.file
+
+
+def test_zones_are_set_and_bad_ones_refused(serve: Serve) -> None:
+    page = serve()
+    with view(page.port) as viewer:
+        zone = {"name": "bed", "polygon": [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]]}
+        assert ask(viewer, type="set", key="state.zones", value=[zone])["value"] == [zone]
+        assert page.settings.current.state.zones[0].name == "bed"
+        assert "at least 3" in ask(viewer, type="set", key="state.zones", value=[{"name": "x", "polygon": [[0, 0]]}])["reason"]
+
+
+def test_saving_shows_the_difference_before_it_writes(serve: Serve) -> None:
+    page = serve()
+    with view(page.port) as viewer:
+        assert "max_people" in ask(viewer, type="save", write=False)["value"]
+        assert page.saved == [False]
+        ask(viewer, type="save", write=True)
+        assert page.saved == [False, True]
+
+
+def test_tuning_can_be_switched_off(serve: Serve) -> None:
+    page = serve("web.allow_tuning=false")
+    with view(page.port) as viewer:
+        assert "switched off" in ask(viewer, type="set", key="pose.max_people", value=2)["reason"]
+    assert page.settings.current.pose.max_people == 6
+
+
+NONSENSE = [
+    "",
+    "{",
+    "[]",
+    "1",
+    '{"type": "exec"}',
+    '{"type": "set"}',
+    '{"type": "set", "key": ["a"]}',
+    '{"type": "reset", "key": 1}',
+    b"\x00",
+]
+
+
+@pytest.mark.parametrize("message", NONSENSE)
+def test_what_makes_no_sense_is_answered_and_harmless(serve: Serve, message: str | bytes) -> None:
+    page = serve()
+    with view(page.port) as viewer:
+        viewer.send(message)
+        assert next_of(viewer, "result")["ok"] is False
+        assert ask(viewer, type="set", key="pose.max_people", value=3)["ok"] is True
+
+
+def test_an_oversized_request_ends_that_connection_only(serve: Serve) -> None:
+    page = serve()
+    with view(page.port) as other:
+        with view(page.port) as viewer:
+            viewer.send("x" * 100_000)
+            with pytest.raises(ConnectionClosed):
+                next_of(viewer, "never")
+        assert ask(other, type="set", key="pose.max_people", value=3)["ok"] is True
+
+
+def test_no_picture_is_encoded_unless_allowed_and_watched(serve: Serve, standing: Standing) -> None:
+    image = np.zeros((480, 640, 3), np.uint8)
+    page = serve("web.show_image=true")
+    page.show(standing(0, image=image))
+    with view(page.port) as viewer:
+        next_of(viewer, "hello")
+        page.show(standing(1, image=image))
+        assert "web_jpeg_encoded" not in page.health.report().counters
+        viewer.send(json.dumps({"type": "view", "image": True}))
+        ask(viewer, type="none")
+        page.show(standing(2, image=image))
+        while isinstance(picture := viewer.recv(timeout=5), str):
+            pass
+        assert int.from_bytes(picture[:8], "big") == 2
+        assert picture[8:10] == b"\xff\xd8"
+    assert page.health.report().counters["web_jpeg_encoded"] == 1
+
+
+def test_a_viewer_who_asks_for_pictures_that_are_not_allowed_gets_none(serve: Serve, standing: Standing) -> None:
+    page = serve()
+    with view(page.port) as viewer:
+        viewer.send(json.dumps({"type": "view", "image": True}))
+        ask(viewer, type="none")
+        page.show(standing(0, image=np.zeros((480, 640, 3), np.uint8)))
+        next_of(viewer, "pose")
+    assert "web_jpeg_encoded" not in page.health.report().counters
+
+
+def test_a_viewer_that_never_reads_gets_fewer_frames_and_holds_nobody_back(serve: Serve, standing: Standing) -> None:
+    page = serve()
+    with socket.create_connection(("127.0.0.1", page.port)) as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host = f"127.0.0.1:{page.port}"
+        stuck.sendall(
+            f"GET /live HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        with view(page.port) as viewer:
+            next_of(viewer, "hello")
+            deadline = time.monotonic() + 5
+            while len(page.sink._server.viewers) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            for seq in range(400):
+                page.show(standing(seq, count=4))
+                assert next_of(viewer, "pose")["pose"]["seq"] == seq
+            stuck_viewers = [v for v in page.sink._server.viewers if v.has("pose")]
+            assert len(stuck_viewers) == 1
+            assert len(stuck_viewers[0]._waiting) <= 4
