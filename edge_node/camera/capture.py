@@ -46,6 +46,11 @@ class Capture:
         self._lost = False
         self._stuck: list[Reader] = []
 
+    @property
+    def lossless(self) -> bool:
+        """Every frame counts: a file or folder that is not played in real time."""
+        return self._has_end and not self._settings.realtime
+
     def run(self) -> None:
         """Body of the capture thread. At its end, for whatever reason, the slot is closed.
 

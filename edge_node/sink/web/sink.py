@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import orjson
 
+from edge_node import __version__
 from edge_node.config.models import Config, Web
 from edge_node.config.settings import Settings
 from edge_node.data import Image, People, Region
@@ -17,6 +18,7 @@ from edge_node.health import Health
 from edge_node.paths import secret
 from edge_node.pose.skeleton import EDGES, KEYPOINTS
 from edge_node.sink.messages import pose
+from edge_node.sink.mqtt_node import About
 from edge_node.sink.web.access import Access, is_loopback
 from edge_node.sink.web.requests import Requests, described_keys
 from edge_node.sink.web.server import PageServer, Viewer
@@ -33,11 +35,11 @@ class WebSink:
 
     name = "web"
 
-    def __init__(self, settings: Settings, health: Health, facts: Mapping[str, str], save: Callable[[bool], str] | None = None) -> None:
-        """``facts``: what to say of the node that does not change (``node``, ``version``, ``model``, ``camera``)."""
+    def __init__(self, settings: Settings, health: Health, about: Callable[[], About], save: Callable[[bool], str] | None = None) -> None:
+        """``about`` says which model and camera are at work. ``save``: see ``Requests``."""
         self._settings = settings
         self._health = health
-        self._facts = facts
+        self._about = about
         self._config = settings.current.web
         self._requests = Requests(settings, save)
         self._server = PageServer(self._config, Access(self._config, self._token()), self._hello, self._requests.handle)
@@ -87,10 +89,16 @@ class WebSink:
         self._server.call(put)
 
     def _hello(self) -> str:
-        current = self._settings.current
+        current, about = self._settings.current, self._about()
         hello: dict[str, Any] = {
             "type": "hello",
-            "facts": dict(self._facts),
+            "facts": {
+                "node": current.node.name,
+                "version": __version__,
+                "model": about.model_name,
+                "engine": about.engine,
+                "camera": about.camera,
+            },
             "keypoints": KEYPOINTS,
             "edges": EDGES,
             "show_image": self._config.show_image,

@@ -12,9 +12,10 @@ from edge_node.config.load import load
 from edge_node.config.settings import Settings
 from edge_node.data import People, Person, Region
 from edge_node.health import Health
+from edge_node.sink.mqtt_node import About
 from edge_node.sink.web.sink import WebSink
 
-FACTS = {"node": "hall", "version": "1", "model": "movenet-lightning", "camera": "a made-up scene"}
+ABOUT = About("movenet-lightning", "0" * 64, "an engine", "a made-up scene")
 
 
 @dataclass
@@ -65,14 +66,14 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Page]]:
     def start(*overrides: str, token: str | None = None) -> Page:
         if token is not None:
             monkeypatch.setenv("EDGE_NODE_WEB_TOKEN", token)
-        settings = Settings(lambda: load(None, {}, ["web.enabled=true", "web.port=0", *overrides]))
+        settings = Settings(lambda: load(None, {}, ["node.name=hall", "web.enabled=true", "web.port=0", *overrides]))
         health, saved = Health(), list[bool]()
 
         def save(write: bool) -> str:
             saved.append(write)
             return "-  # max_people: 6\n+  max_people: 2\n"
 
-        sink = WebSink(settings, health, FACTS, save)
+        sink = WebSink(settings, health, lambda: ABOUT, save)
         sink.start()
         started.append(sink)
         return Page(sink, settings, health, int(health.report().facts["web_port"]), saved)

@@ -92,7 +92,7 @@ function showHealth(health) {
   fpsPlot.add([health.fps]);
   byId("fps-now").textContent = health.fps.toFixed(1);
   const rows = {
-    Model: facts.model, Camera: facts.camera, Accelerator: health.accelerator || "nothing yet",
+    Model: facts.model, Engine: facts.engine, Camera: facts.camera, Accelerator: health.accelerator || "nothing yet",
     ...temperature(health.facts), Frames: health.frames.toLocaleString(), Viewers: health.viewers, ...faults(health.counters), Version: facts.version,
   };
   byId("facts").replaceChildren(...Object.entries(rows).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));

@@ -1,0 +1,36 @@
+"""``edge-node run``: the node, until it is stopped or its file ends."""
+
+import argparse
+import faulthandler
+import os
+import sys
+
+from edge_node import log, paths
+from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.config.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    add_settings_arguments(parser)
+    parser.add_argument("--frames", type=_count, metavar="N", help="end after N frames")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the node on this thread; returns its exit code."""
+    faulthandler.enable()  # systemd's watchdog sends SIGABRT: every thread's stack goes to the journal
+    settings = Settings(loader(arguments), paths.state_directory())
+    log.configure(settings.current.log)
+    from edge_node.node import Node  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
+
+    node = Node(settings, arguments.frames)
+    code = node.run()
+    if node.restart_wanted:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same program anew, with the same arguments
+    return code
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames")
+    return int(text)

@@ -1,0 +1,229 @@
+"""The whole system on one page: what is started in which order, which thread hands what to which, and how it all ends.
+
+    camera ──► Latest[Frame] ──► estimator ──► a slot per sink ──► mqtt, record, web
+    (thread)     newest only      (thread)                        (a thread each)
+
+The main thread starts everything, then waits for what comes: a signal, the end of a file, the failure of a thread.
+"""
+
+import contextlib
+import logging
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from types import FrameType
+
+from edge_node import log as logging_setup
+from edge_node import soc
+from edge_node.camera.capture import Capture
+from edge_node.config.settings import Settings
+from edge_node.data import Frame
+from edge_node.engine.create import create_engine
+from edge_node.errors import EXIT_FAILED, EXIT_OK, ConfigError, EdgeNodeError
+from edge_node.health import Health
+from edge_node.models import find_model
+from edge_node.pose.estimator import Estimator
+from edge_node.sink import Sink
+from edge_node.sink.mqtt_node import About
+from edge_node.sink.thread import SinkThread
+from edge_node.slot import Latest
+from edge_node.status_socket import StatusSocket
+from edge_node.systemd import Notifier
+from edge_node.worker import Worker
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+STOP_S = 1.5
+"""A stopped node is gone within two seconds; so long may its threads take together."""
+DRAIN_S = 60.0
+"""At the end of a file the last poses may take so long to be delivered."""
+
+
+class Wish(Enum):
+    """What the main thread is asked for."""
+
+    STOP = auto()
+    RESTART = auto()
+    RELOAD = auto()
+    END_OF_INPUT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A thread ended with an error."""
+
+    thread: str
+    error: BaseException
+
+
+class Node:
+    """One node: made from its settings, run once, on the main thread."""
+
+    def __init__(self, settings: Settings, frame_limit: int | None = None) -> None:
+        self._settings = settings
+        self._frame_limit = frame_limit
+        self._health = Health()
+        self._notifier = Notifier()
+        # A SimpleQueue, because its put is safe in a signal handler.
+        self._inbox: queue.SimpleQueue[Wish | Failure] = queue.SimpleQueue()
+        self._frames: Latest[Frame] = Latest()
+        self._sinks: list[SinkThread] = []
+        web = settings.current.web
+        self._wants_pictures = web.enabled and web.show_image
+        self.restart_wanted = False
+
+    @property
+    def health(self) -> Health:
+        """What the node knows of itself."""
+        return self._health
+
+    def ask(self, wish: Wish) -> None:
+        """Ask the node for something, from any thread or signal handler."""
+        self._inbox.put(wish)
+
+    def run(self) -> int:
+        """Start everything, wait, stop everything; returns the exit code. Raises ``EdgeNodeError`` when it cannot start."""
+        config = self._settings.current
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._signals())
+            stack.enter_context(StatusSocket(config.node.name, self._health))
+            capture = Capture(config.camera, self._frames, self._health)
+            model = find_model(config.model.name, config.model.directory)
+            engine = create_engine(config.model, self._health)
+            stack.callback(engine.close)
+            log.info("model: %s, %s", model.name, engine.description)
+            self._start_sinks(lambda: About(model.name, model.sha256, engine.description, self._camera()), capture.lossless)
+            estimator = Estimator(engine, self._settings, self._health)
+            workers = [
+                Worker("estimator", lambda: self._estimate(estimator), lambda error: self._ended("estimator", error)),
+                Worker("camera", capture.run, lambda error: self._ended("camera", error)),
+            ]
+            for worker in workers:
+                worker.start()
+            self._notifier.ready()
+            ending = self._wait()
+            self._notifier.stopping()
+            capture.stop()
+            self._stop(workers, drain=ending is Wish.END_OF_INPUT)
+        return self._exit_code(ending)
+
+    def _start_sinks(self, about: Callable[[], About], lossless: bool) -> None:
+        try:
+            for sink in self._wanted_sinks(about, lossless):
+                thread = SinkThread(sink, self._health, lossless, self._failed(sink.name))
+                thread.start()
+                self._sinks.append(thread)
+        except EdgeNodeError:
+            self._stop([], drain=False)
+            raise
+
+    def _wanted_sinks(self, about: Callable[[], About], lossless: bool) -> Iterator[Sink]:
+        """The sinks the configuration asks for, each imported only then: that keeps the start short."""
+        config = self._settings.current
+        if config.mqtt.enabled:
+            from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415
+
+            yield mqtt_sink(self._settings, self._health, about, lossless)
+        if config.web.enabled:
+            from edge_node.sink.web.sink import WebSink  # noqa: PLC0415
+
+            yield WebSink(self._settings, self._health, about)
+
+    def _camera(self) -> str:
+        return str(self._health.report().facts.get("camera", self._settings.current.camera.source))
+
+    def _estimate(self, estimator: Estimator) -> None:
+        """The estimator's thread: each frame becomes people, and people go to every sink."""
+        done = 0
+        while done != self._frame_limit:
+            frame = self._frames.get()
+            if frame is None:
+                continue
+            people = estimator.process(frame)
+            if self._wants_pictures:
+                people = replace(people, image=frame.image)
+            for sink in self._sinks:
+                sink.offer(people)
+            self._notifier.watchdog()
+            done += 1
+
+    def _wait(self) -> Wish | Failure:
+        """Serve reloads and the clock until something ends the node."""
+        while True:
+            try:
+                message = self._inbox.get(timeout=TICK_S)
+            except queue.Empty:
+                self._tick()
+                continue
+            if message is not Wish.RELOAD:
+                return message
+            self._reload()
+
+    def _tick(self) -> None:
+        report = self._health.report()
+        self._notifier.status(f"{report.fps:.1f} fps on {report.accelerator or 'nothing yet'}, {report.people} people")
+        self._health.fact("soc_temperature_c", soc.temperature_c())
+        throttling = soc.throttling()
+        if throttling:
+            self._health.fact("under_voltage", throttling.under_voltage)
+            self._health.fact("throttled", throttling.slowed)
+        logging_setup.configure(self._settings.current.log)
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        try:
+            reloaded = self._settings.reload()
+        except ConfigError as error:
+            log.error("the configuration was not reloaded, what was in force stays so:\n%s", error)
+        else:
+            log.info("configuration reloaded: %s", ", ".join(reloaded.applied) or "nothing changed")
+            if reloaded.needs_restart:
+                log.warning("these keys wait for a restart: %s", ", ".join(reloaded.needs_restart))
+        self._notifier.ready()
+
+    def _stop(self, workers: Sequence[Worker], drain: bool) -> None:
+        """End every thread. With ``drain`` (the end of a file) what is at hand is delivered first."""
+        deadline = time.monotonic() + (DRAIN_S if drain else STOP_S)
+        self._frames.close()
+        for sink in self._sinks:
+            sink.stop(drain)
+        for join in (*(worker.join for worker in workers), *(sink.join for sink in self._sinks)):
+            join(max(0.1, deadline - time.monotonic()))
+
+    def _failed(self, thread: str) -> Callable[[BaseException], None]:
+        return lambda error: self._inbox.put(Failure(thread, error))
+
+    def _ended(self, thread: str, error: BaseException | None) -> None:
+        if error is not None:
+            self._inbox.put(Failure(thread, error))
+        elif thread == "estimator":
+            self._inbox.put(Wish.END_OF_INPUT)
+
+    def _exit_code(self, ending: Wish | Failure) -> int:
+        if not isinstance(ending, Failure):
+            self.restart_wanted = ending is Wish.RESTART
+            return EXIT_OK
+        if isinstance(ending.error, EdgeNodeError):
+            log.error("%s", ending.error)
+            return ending.error.exit_code
+        log.critical("the %s thread failed", ending.thread, exc_info=ending.error)
+        return EXIT_FAILED
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop the node, SIGHUP reloads; what was there before is put back at the end."""
+        wishes = {signal.SIGTERM: Wish.STOP, signal.SIGINT: Wish.STOP, signal.SIGHUP: Wish.RELOAD}
+
+        def handle(number: int, _frame: FrameType | None) -> None:
+            self._inbox.put(wishes[signal.Signals(number)])
+
+        before = {number: signal.signal(number, handle) for number in wishes}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
