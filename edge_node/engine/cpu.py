@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_node import paths
 from edge_node.config.models import Model
@@ -77,6 +78,11 @@ class CpuEngine:
     def threads(self) -> int:
         """Threads that run one square."""
         return self._plan.solo_threads
+
+    @property
+    def closeness(self) -> NDArray[np.float32] | None:
+        """The model's constant preference for the middle, float32 [cells, cells], where the model is cut and carries it."""
+        return self._model.closeness if isinstance(self._model, CutModel) else None
 
     @property
     def description(self) -> str:

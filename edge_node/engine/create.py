@@ -1,11 +1,68 @@
 """The engine that the ``model`` section of the configuration asks for."""
 
+import logging
+from pathlib import Path
+
 from edge_node.config.models import Model
 from edge_node.engine import Engine
-from edge_node.engine.cpu import open_cpu_engine
+from edge_node.engine.cpu import CpuEngine, open_cpu_engine
+from edge_node.engine.edgetpu import EdgeTpu, read_compiled
+from edge_node.engine.edgetpu_discovery import ROOT
+from edge_node.engine.edgetpu_keeper import PART, Keeper, RetryPolicy
+from edge_node.engine.failover import FailoverEngine
+from edge_node.engine.runtime import load_runtime
+from edge_node.errors import EngineError, ModelError
 from edge_node.health import Health
+from edge_node.models import find_model
+
+log = logging.getLogger(__name__)
 
 
-def create_engine(settings: Model, health: Health) -> Engine:  # noqa: ARG001
-    """The engine for ``settings``, ready for its first square. Raises ``ModelError`` and ``EngineError``."""
-    return open_cpu_engine(settings)
+def create_engine(settings: Model, health: Health, *, policy: RetryPolicy | None = None, root: Path = ROOT) -> Engine:
+    """The engine for ``settings``, ready for its first square.
+
+    With ``accelerator: edgetpu`` it waits for the outcome of the first attempt (30 s at most); with ``auto`` it starts on the CPU
+    and moves over once the Edge TPU is ready. ``root`` is where sysfs and /dev are looked for.
+
+    Raises ``ModelError`` and ``EngineError`` when nothing can run the model, or when ``require_edgetpu`` cannot be met.
+    """
+    cpu = open_cpu_engine(settings)
+    if settings.accelerator == "cpu":
+        return cpu
+    try:
+        edgetpu = _edgetpu(settings, cpu, root)
+    except ModelError as error:
+        return _without_edgetpu(settings, cpu, health, error)
+    expected = settings.accelerator == "edgetpu"
+    keeper = Keeper(edgetpu, health, expected=expected, policy=policy or RetryPolicy(), root=root)
+    engine = FailoverEngine(cpu, keeper)
+    failure = keeper.first_attempt() if expected else None
+    if failure is not None and settings.require_edgetpu:
+        engine.close()
+        raise EngineError(f"model.require_edgetpu is set, and the Edge TPU cannot be used: {failure}") from failure
+    return engine
+
+
+def _edgetpu(settings: Model, cpu: CpuEngine, root: Path) -> EdgeTpu:
+    found = find_model(settings.name, settings.directory, "edgetpu")
+    try:
+        model = read_compiled(found.content, settings.heads, cpu.closeness)
+        if model.stock.input_size_px != cpu.input_size_px:
+            raise ModelError(f"takes {model.stock.input_size_px} pixels, its CPU twin {cpu.input_size_px}: give two files of one model")
+    except ModelError as error:
+        raise ModelError(f"model {found.path or found.name}: {error}") from error
+    return EdgeTpu(settings, model, load_runtime(settings.runtime), root)
+
+
+def _without_edgetpu(settings: Model, cpu: CpuEngine, health: Health, why: ModelError) -> CpuEngine:
+    """No compiled model: the CPU alone. Whoever asked for the Edge TPU is told, or refused."""
+    if settings.accelerator == "edgetpu" and settings.require_edgetpu:
+        cpu.close()
+        raise EngineError(f"model.require_edgetpu is set, and the Edge TPU cannot be used: {why}") from why
+    health.fact("edgetpu", str(why))
+    if settings.accelerator == "edgetpu":
+        health.problem(PART, f"{why}; the CPU carries on")
+        log.warning("%s; the CPU carries on", why)
+    else:
+        log.info("no Edge TPU: %s", why)
+    return cpu

@@ -48,9 +48,10 @@ class CutModel:
     """A MoveNet that ends at its heads.
 
     Its outputs are, in this order, centre, heatmap, offset, regression: int8, each ``cells`` x ``cells`` x (1, 17, 34, 34)
-    values, whatever their nominal shape. Its input is [1, size, size, 3]: int8 ``pixel - 128`` when ``signed_input``, else
-    uint8. ``closeness`` (float32 [cells, cells]) is the model's constant preference for the middle, where the file carries
-    it; ``centre_weighted`` says whether it is multiplied into the centre. ``edgetpu``: compiled for the Edge TPU.
+    values, whatever their nominal shape; an Edge TPU's model has more outputs behind them. Its input is [1, size, size, 3]:
+    int8 ``pixel - 128`` when ``signed_input``, else uint8. ``closeness`` (float32 [cells, cells]) is the model's constant
+    preference for the middle, where the file carries it; ``centre_weighted`` says whether it is multiplied into the centre.
+    ``edgetpu``: compiled for the Edge TPU.
     """
 
     content: bytes
@@ -68,7 +69,7 @@ class CutModel:
     def heads(self, outputs: Sequence[NDArray[np.int8]]) -> Heads:
         """The four output arrays, in the model's order, as ``Heads``; views, not copies."""
         grid = (self.cells, self.cells, -1)
-        centre, heatmap, offset, regression = (output.reshape(grid) for output in outputs)
+        centre, heatmap, offset, regression = (output.reshape(grid) for output in outputs[: len(HEADS)])
         return Heads(
             centre=Quantised(centre, self.centre.scale, self.centre.zero_point),
             heatmap=Quantised(heatmap, self.heatmap.scale, self.heatmap.zero_point),
@@ -169,7 +170,7 @@ def _cut_model(file: TfliteFile, stock: StockModel) -> CutModel:
             raise _NotRecognisedError(f"a head is {_said(head)}, not int8 {cells} x {cells} x {channels}")
     centre, heatmap, offset, regression = (Quantisation(file.tensors[t].scale, file.tensors[t].zero_point) for t in found.tensors)
     return CutModel(
-        content=file.cut((source,), found.tensors),
+        content=file.cut((source,), found.tensors + _also_written(file, found.tensors)),
         input_size_px=stock.input_size_px,
         signed_input=signed_input,
         cells=cells,
@@ -181,6 +182,12 @@ def _cut_model(file: TfliteFile, stock: StockModel) -> CutModel:
         closeness=found.closeness,
         edgetpu=stock.edgetpu,
     )
+
+
+def _also_written(file: TfliteFile, heads: tuple[int, ...]) -> tuple[int, ...]:
+    """Further outputs of the Edge TPU's operator. They stay outputs, or the interpreter gives the operator no memory to write them to."""
+    compiled = _of_kind(file, CUSTOM_OPERATOR)
+    return tuple(tensor for operator in compiled for tensor in operator.outputs if tensor not in heads)
 
 
 def _find_heads(file: TfliteFile, cells: int) -> _FoundHeads:

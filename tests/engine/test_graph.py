@@ -44,8 +44,8 @@ def test_the_edge_tpu_model_is_cut_around_its_one_custom_operator(edgetpu_bytes)
     file = TfliteFile(cut.content)
     assert [operator.kind for operator in file.operators] == ["edgetpu-custom-op"]
     assert file.inputs == file.operators[0].inputs
-    assert [file.tensors[t].shape[-1] for t in file.outputs] == [1, 17, 34, 34]
-    assert len(HEADS) == len(file.outputs)
+    assert [file.tensors[t].shape[-1] for t in file.outputs[: len(HEADS)]] == [1, 17, 34, 34]
+    assert set(file.outputs) == set(file.operators[0].outputs)  # one more: what the operator writes needs memory
 
 
 def test_cutting_changes_nothing_in_the_heads(cpu_bytes, rng):

@@ -1,0 +1,201 @@
+"""What the kernel knows of Coral Edge TPUs on this machine: USB sticks and PCIe modules, from sysfs and /dev.
+
+libedgetpu gives no reason when it cannot open a device, so the reason is read here. Nothing here opens a device or loads a
+library. ``root`` is the machine's root directory; tests give a folder of their own.
+
+USB ids: 1a6e:089a until libedgetpu has loaded the stick's firmware at its first use, 18d1:9302 from then on.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path("/")
+USB_BEFORE_FIRMWARE = ("1a6e", "089a")
+USB_READY = ("18d1", "9302")
+PCI_ID = ("0x1ac1", "0x089a")
+USB3_MBPS = 5000.0
+TRIP_POINTS = 3
+
+UDEV_ADVICE = (
+    "sudo usermod -aG plugdev $USER (then log in again), and the udev rule of the libedgetpu package: "
+    "sudo apt install --reinstall libedgetpu1-std && sudo udevadm control --reload && sudo udevadm trigger"
+)
+APEX_ADVICE = "sudo groupadd -f apex && sudo usermod -aG apex $USER (then log in again), with the udev rule of docs/edge-tpu.md"
+DRIVER_ADVICE = "install the driver: sudo apt install gasket-dkms, then restart"
+REPLUG_ADVICE = "unplug the stick, wait 5 s, plug it in again"
+
+
+@dataclass(frozen=True, slots=True)
+class UsbStick:
+    """``name`` is the kernel's (``2-1``). ``node``: the device file, such as /dev/bus/usb/002/003."""
+
+    name: str
+    firmware_loaded: bool
+    speed_mbps: float
+    power_ma: int | None
+    node: Path
+    accessible: bool
+
+    @property
+    def ids(self) -> str:
+        return ":".join(USB_READY if self.firmware_loaded else USB_BEFORE_FIRMWARE)
+
+    @property
+    def description(self) -> str:
+        power = f", asks for {self.power_ma} mA" if self.power_ma is not None else ""
+        return f"USB {self.name} ({self.ids}, {self.speed_mbps:g} Mbit/s{power})"
+
+
+@dataclass(frozen=True, slots=True)
+class PciModule:
+    """``node`` is /dev/apex_N, or ``None`` while no driver has taken the module. Temperatures in degrees Celsius."""
+
+    name: str
+    node: Path | None
+    accessible: bool
+    temperature_c: float | None
+    trip_points_c: tuple[float, ...]
+
+    @property
+    def description(self) -> str:
+        heat = f", {self.temperature_c:.0f} °C" if self.temperature_c is not None else ""
+        return f"PCIe {self.name}{heat}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Every Edge TPU that the kernel sees."""
+
+    usb: tuple[UsbStick, ...]
+    pci: tuple[PciModule, ...]
+
+    def wanted(self, device: str) -> tuple[UsbStick | PciModule, ...]:
+        """Those that ``model.device`` (``usb``, ``pci:1`` …) admits, whatever its index."""
+        kind = _kind(device)
+        return (self.usb if kind != "pci" else ()) + (self.pci if kind != "usb" else ())
+
+
+def find_hardware(root: Path = ROOT) -> Hardware:
+    """Look at sysfs. Entries that vanish while they are read are left out."""
+    return Hardware(_usb_sticks(root), _pci_modules(root))
+
+
+def why_absent(hardware: Hardware, device: str = "") -> str:
+    """Why libedgetpu lists no device, or none that fits ``device``: one line that ends with what to do."""
+    for found in hardware.wanted(device):
+        return _why(found)
+    other = hardware.wanted("")
+    if other:
+        return f"model.device asks for {device}, but there is only {other[0].description}: set model.device accordingly"
+    where = {"usb": "no Edge TPU on USB", "pci": "no Edge TPU on PCIe"}.get(_kind(device), "no Edge TPU on USB or PCIe")
+    return f"{where}: plug it in, use its own cable and a port that gives 900 mA"
+
+
+def why_not_opened(hardware: Hardware, device: str = "") -> str:
+    """Why opening a device failed, although one may be there: one line that ends with what to do."""
+    for found in hardware.wanted(device):
+        if isinstance(found, UsbStick) and found.accessible and not found.firmware_loaded:
+            return f"{found.description} is stuck before its firmware: {REPLUG_ADVICE}; a Raspberry Pi 5 needs its 5 A supply"
+        return _why(found)
+    return why_absent(hardware, device)
+
+
+def heat_advice(hardware: Hardware) -> str | None:
+    """What to do about a PCIe module that is near or beyond its first trip point, where it slows down; else ``None``."""
+    for module in hardware.pci:
+        if module.temperature_c is None or not module.trip_points_c or module.temperature_c < module.trip_points_c[0] - 5:
+            continue
+        return (
+            f"{module.name} is at {module.temperature_c:.0f} °C and slows down at {module.trip_points_c[0]:.0f} °C: "
+            "give it a heat sink or air, or set model.edgetpu_options Performance: Low"
+        )
+    return None
+
+
+def _kind(device: str) -> str:
+    return device.partition(":")[0]
+
+
+def _why(found: UsbStick | PciModule) -> str:
+    if isinstance(found, PciModule) and found.node is None:
+        return f"{found.description} has no driver: {DRIVER_ADVICE}"
+    if not found.accessible:
+        advice = UDEV_ADVICE if isinstance(found, UsbStick) else APEX_ADVICE
+        return f"no permission to use {found.description} at {found.node}: {advice}"
+    if isinstance(found, UsbStick):
+        return f"{found.description} is there but does not answer, or another program has it: stop that, or {REPLUG_ADVICE}"
+    return f"{found.description} is there but does not answer, or another program has it: stop that, or switch the machine off and on"
+
+
+def _usb_sticks(root: Path) -> tuple[UsbStick, ...]:
+    sticks = []
+    for directory in _entries(root / "sys/bus/usb/devices"):
+        ids = (_text(directory / "idVendor"), _text(directory / "idProduct"))
+        if ids not in (USB_BEFORE_FIRMWARE, USB_READY):
+            continue
+        bus, number = _number(directory / "busnum"), _number(directory / "devnum")
+        node = Path(f"/dev/bus/usb/{int(bus or 0):03d}/{int(number or 0):03d}")
+        power = _number(directory / "bMaxPower")
+        sticks.append(
+            UsbStick(
+                name=directory.name,
+                firmware_loaded=ids == USB_READY,
+                speed_mbps=_number(directory / "speed") or 0.0,
+                power_ma=None if power is None else int(power),
+                node=node,
+                accessible=_accessible(root / node.relative_to("/")),
+            )
+        )
+    return tuple(sticks)
+
+
+def _pci_modules(root: Path) -> tuple[PciModule, ...]:
+    modules = []
+    for node in sorted((root / "dev").glob("apex_[0-9]*")):
+        sysfs = root / "sys/class/apex" / node.name
+        trips = (_millidegrees(sysfs / f"trip_point{i}_temp") for i in range(TRIP_POINTS))
+        modules.append(
+            PciModule(
+                node.name,
+                Path("/dev") / node.name,
+                _accessible(node),
+                _millidegrees(sysfs / "temp"),
+                tuple(trip for trip in trips if trip is not None),
+            )
+        )
+    if not modules:
+        modules.extend(
+            PciModule(directory.name, None, False, None, ())
+            for directory in _entries(root / "sys/bus/pci/devices")
+            if (_text(directory / "vendor"), _text(directory / "device")) == PCI_ID
+        )
+    return tuple(modules)
+
+
+def _accessible(node: Path) -> bool:
+    return os.access(node, os.R_OK | os.W_OK)
+
+
+def _entries(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:  # gone meanwhile, or an attribute that this device does not have
+        return ""
+
+
+def _number(file: Path) -> float | None:
+    digits = _text(file).removesuffix("mA")
+    try:
+        return float(digits)
+    except ValueError:
+        return None
+
+
+def _millidegrees(file: Path) -> float | None:
+    value = _number(file)
+    return None if value is None else value / 1000

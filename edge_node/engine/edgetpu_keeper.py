@@ -1,0 +1,222 @@
+"""Keeps the Edge TPU at work: starts it, notices its end, waits, tries again, and says all of it in ``health``.
+
+One thread, which lives as long as the engine: the child process is tied to it. The thread that runs frames only takes the engine
+that is there (``current``), and says when it failed (``lost``).
+"""
+
+import contextlib
+import logging
+import os
+import random
+import select
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_node.engine.edgetpu import EdgeTpu, EdgeTpuEngine
+from edge_node.engine.edgetpu_discovery import ROOT, find_hardware, heat_advice
+from edge_node.engine.edgetpu_process import EdgeTpuError, StoppedError
+from edge_node.engine.edgetpu_reasons import PERMANENT
+from edge_node.health import Health
+
+log = logging.getLogger(__name__)
+
+PART = "accelerator"
+HEAT_PART = "edgetpu_temperature"
+LOOK_S = 5.0
+"""How often temperatures are read and ages are told."""
+STOP_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a lost Edge TPU is tried again: after ``first_s``, then twice as long each time up to ``longest_s``, ± ``jitter``.
+
+    Only an engine that worked for ``settled_s`` starts the row afresh, so one that fails again and again is tried ever more
+    rarely instead of flapping.
+    """
+
+    first_s: float = 1.0
+    longest_s: float = 60.0
+    settled_s: float = 60.0
+    jitter: float = 0.25
+
+    def delay_s(self, failures: int) -> float:
+        """Before the attempt that follows so many failures in a row (1 or more)."""
+        usual_s = min(self.first_s * 2.0 ** min(failures - 1, 30), self.longest_s)
+        return usual_s * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - spreads attempts, protects nothing
+
+
+class Keeper:
+    """Owns the Edge TPU's thread. ``expected``: the absence of an Edge TPU is a problem, not just how things are."""
+
+    def __init__(self, edgetpu: EdgeTpu, health: Health, *, expected: bool, policy: RetryPolicy, root: Path = ROOT) -> None:
+        self._edgetpu = edgetpu
+        self._health = health
+        self._expected = expected
+        self._policy = policy
+        self._root = root
+        self._current: EdgeTpuEngine | None = None
+        self._problem: EdgeTpuError | None = None
+        self._tried = threading.Event()
+        self._stopping = False
+        self._failures = 0
+        self._last_fault: float | None = None
+        self._looked_at = 0.0
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._run, name="edgetpu", daemon=True)
+        self._thread.start()
+
+    @property
+    def current(self) -> EdgeTpuEngine | None:
+        """The engine to use for the next frame; ``None``: the CPU."""
+        return self._current
+
+    def lost(self, engine: EdgeTpuEngine) -> None:
+        """``engine`` failed (its ``failure`` says how): it is not used any more, and its end is arranged."""
+        if self._current is engine:
+            self._current = None
+        self._wake()
+
+    def first_attempt(self) -> EdgeTpuError | None:
+        """Wait until the first start succeeded or failed; its error."""
+        self._tried.wait()
+        return self._problem
+
+    def close(self) -> None:
+        """End the child and the thread. May be called more than once."""
+        if self._stopping:
+            return
+        self._stopping = True
+        os.eventfd_write(self._stop_fd, 1)
+        self._wake()
+        self._thread.join(STOP_S)
+        if not self._thread.is_alive():  # else the kernel holds the child; the descriptor dies with this process
+            os.close(self._wake_fd)
+            os.close(self._stop_fd)
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._one_life()
+        except StoppedError:
+            pass
+        finally:
+            self._tried.set()
+
+    def _one_life(self) -> None:
+        """From one start to the end of what it started, and the wait after it."""
+        try:
+            engine = self._edgetpu.start(self._stop_fd)
+        except EdgeTpuError as error:
+            self._not_started(error)
+            hopeless = error.reason in PERMANENT and self._last_fault is None
+            self._pause(None if hopeless else self._policy.delay_s(self._failures))
+            return
+        self._started(engine)
+        began = time.monotonic()
+        try:
+            self._watch(engine)
+        finally:
+            self._current = None
+            self._ended(engine, time.monotonic() - began)
+        if not self._stopping:
+            self._pause(self._policy.delay_s(self._failures))
+
+    def _started(self, engine: EdgeTpuEngine) -> None:
+        self._problem = None
+        self._current = engine
+        self._tried.set()
+        self._health.problem(PART, None)
+        self._health.count("edgetpu_starts")
+        self._health.fact("edgetpu", engine.description)
+        self._health.fact("edgetpu_output", engine.graph)
+        log.info("the Edge TPU is at work: %s", engine.description)
+
+    def _not_started(self, error: EdgeTpuError) -> None:
+        self._failures += 1
+        self._problem = error
+        self._tried.set()
+        self._health.fact("edgetpu", str(error))
+        self._health.count("edgetpu_start_failures")
+        if self._expected or self._last_fault is not None:
+            self._tell(f"{error}; the CPU carries on")
+        elif self._failures == 1:
+            log.info("no Edge TPU: %s; the CPU is used", error)
+
+    def _watch(self, engine: EdgeTpuEngine) -> None:
+        """Until it failed, died or is to be stopped."""
+        while not self._stopping and engine.failure is None:
+            self._look_around()
+            if not engine.watch(self._wake_fd, LOOK_S):
+                return
+            self._hear_wake()
+
+    def _ended(self, engine: EdgeTpuEngine, worked_s: float) -> None:
+        if self._stopping:
+            self._end(engine, polite=True)
+            return
+        cause = self._end(engine, polite=False)
+        failure = engine.failure
+        reason = failure.reason if failure is not None and failure.reason != "died" else cause
+        detail = f": {failure}" if failure is not None and reason == failure.reason else engine.last_words()
+        self._failures = 1 if worked_s >= self._policy.settled_s else self._failures + 1
+        self._last_fault = time.monotonic()
+        self._health.count(f"fallback_{reason}")
+        self._tell(f"the Edge TPU failed ({reason}{detail}); the CPU carries on")
+
+    def _end(self, engine: EdgeTpuEngine, *, polite: bool) -> str:
+        """End it, however long the kernel takes to let go; nothing else may open the device before."""
+        try:
+            return engine.end(polite=polite)
+        except EdgeTpuError as stuck:
+            self._tell(str(stuck))
+            while not engine.gone():
+                self._pause(LOOK_S)
+            return stuck.reason
+
+    def _tell(self, text: str) -> None:
+        if self._health.problem(PART, text):
+            log.warning("%s", text)
+
+    def _pause(self, seconds: float | None) -> None:
+        """Wait, for ever with ``None``. Raises ``StoppedError`` when the node stops meanwhile."""
+        until = None if seconds is None else time.monotonic() + seconds
+        while not self._stopping and (until is None or time.monotonic() < until):
+            self._look_around()
+            left_s = LOOK_S if until is None else min(LOOK_S, until - time.monotonic())
+            self._wait_for_wake(max(left_s, 0.0))
+        if self._stopping:
+            raise StoppedError("the node stops")
+
+    def _wait_for_wake(self, seconds: float) -> None:
+        poll = select.poll()
+        poll.register(self._wake_fd, select.POLLIN)
+        poll.poll(seconds * 1000)
+        self._hear_wake()
+
+    def _hear_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
+
+    def _look_around(self) -> None:
+        """Temperature of a PCIe module, what to do about it, and how long ago the last fault was."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_S:
+            return
+        self._looked_at = now
+        hardware = find_hardware(self._root)
+        for module in hardware.pci[:1]:
+            self._health.fact("edgetpu_temperature_c", module.temperature_c)
+            for number, trip_c in enumerate(module.trip_points_c):
+                self._health.fact(f"edgetpu_trip_{number}_c", trip_c)
+        advice = heat_advice(hardware)
+        if self._health.problem(HEAT_PART, advice) and advice:
+            log.warning("%s", advice)
+        if self._last_fault is not None:
+            self._health.fact("edgetpu_last_fault_s", round(now - self._last_fault, 1))

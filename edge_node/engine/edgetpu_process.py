@@ -1,0 +1,263 @@
+"""The parent's hold on the process that owns the Edge TPU: start it, hear it, talk to it, end it.
+
+What the two share is a memfd, inherited by file descriptor: it has no name, so nothing is left behind however either of them
+dies. The child ends with its parent (PR_SET_PDEATHSIG, and end of file on the channel).
+
+PR_SET_PDEATHSIG acts when the *thread* that started the child ends: start it from one that lives as long as the child may.
+"""
+
+import dataclasses
+import json
+import logging
+import mmap
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_node.engine.edgetpu_child import ANSWER
+from edge_node.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+CHILD = Path(__file__).with_name("edgetpu_child.py")
+LIBRARY = "libedgetpu.so.1"
+STARTUP_S = 30.0
+"""libedgetpu retries the opening of a stick for about 25 s."""
+POLITE_S = 0.3
+"""How long a child that was asked to end may take before it is killed."""
+KILLED_S = 5.0
+"""A killed process is gone by then, unless the kernel's driver is stuck."""
+OUTPUT_LINES = 20
+
+
+class EdgeTpuError(EngineError):
+    """The Edge TPU cannot be used, or failed.
+
+    ``reason``: a word for counters (``absent open hang abort`` …). ``stage``: how far its start came.
+    """
+
+    def __init__(self, reason: str, text: str, stage: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.stage = stage
+
+
+class StoppedError(EngineError):
+    """The start was given up because the node stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What parent and child have in common: ``slots`` slots of memory, each one input followed by the outputs."""
+
+    slots: int
+    input_bytes: int
+    output_bytes: tuple[int, ...]
+
+    @property
+    def slot_bytes(self) -> int:
+        return self.input_bytes + sum(self.output_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What the child is to do. ``runtime``: the module that has ``Interpreter``. ``needs_runtime``: the libedgetpu the model needs."""
+
+    library: str = LIBRARY
+    device: str = ""
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    runtime: str = ""
+    needs_runtime: int = 0
+    model: bytes = b""
+    exchange: Exchange = Exchange(0, 0, ())
+    list_only: bool = False
+
+
+class ChildProcess:
+    """One run of ``edgetpu_child.py``. ``memory`` is what it shares with the parent.
+
+    ``start`` may take long; ``submit`` and ``answer`` are for one thread; ``end`` is for the thread that started it.
+    """
+
+    def __init__(self, spec: ChildSpec) -> None:
+        self.stage = "start"
+        self.output: deque[str] = deque(maxlen=OUTPUT_LINES)
+        self._partial = b""
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        size = max(spec.exchange.slots * spec.exchange.slot_bytes, mmap.PAGESIZE)
+        memory_fd, model_fd = _memfd(size), _memfd(max(len(spec.model), 1))
+        try:
+            self.memory = mmap.mmap(memory_fd, size)
+            os.pwrite(model_fd, spec.model, 0)
+            words = _as_json(spec) | {"channel": theirs.fileno(), "memory": memory_fd, "model": model_fd, "parent": os.getpid()}
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(CHILD), json.dumps(words)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(), memory_fd, model_fd),
+            )
+        finally:
+            theirs.close()
+            os.close(memory_fd)
+            os.close(model_fd)
+        assert self._process.stderr is not None  # noqa: S101 - asked for above; tells the type checker
+        self._errors = self._process.stderr
+        os.set_blocking(self._errors.fileno(), False)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(self, stop_fd: int = -1, deadline_s: float = STARTUP_S) -> dict[str, Any]:
+        """Wait until the child is ready; returns what it says of itself.
+
+        Raises ``EdgeTpuError`` when it fails, dies or takes longer than ``deadline_s``; ``StoppedError`` once ``stop_fd``
+        becomes readable. In each of these cases the child is ended first.
+        """
+        deadline = time.monotonic() + deadline_s
+        try:
+            while True:
+                self._wait_for_news(stop_fd, deadline)
+                message = self._startup_message()
+                if "ready" in message:
+                    return dict(message["ready"])
+                if "failed" in message:
+                    raise EdgeTpuError(message["failed"], message["text"], self.stage)
+                self.stage = message.get("stage", self.stage)
+        except EngineError:
+            self.end()
+            raise
+
+    def submit(self, slot: int) -> None:
+        """Ask for an invoke on what is in ``slot``. Raises ``EdgeTpuError`` when nobody is there."""
+        try:
+            self._channel.send(bytes((slot,)))
+        except OSError as error:
+            raise EdgeTpuError("died", "the Edge TPU process is gone", "invoke") from error
+
+    def answer(self, deadline_s: float) -> float:
+        """Wait for the oldest submitted slot's answer; returns the invoke's milliseconds as the child measured them.
+
+        Raises ``EdgeTpuError``: ``hang`` after ``deadline_s``, ``error`` when the invoke failed, ``died`` when the child did.
+        """
+        self._channel.settimeout(deadline_s)
+        try:
+            message = self._channel.recv(2048)
+        except TimeoutError as error:
+            raise EdgeTpuError("hang", f"no answer within {deadline_s * 1000:.0f} ms", "invoke") from error
+        except OSError as error:
+            raise EdgeTpuError("died", "the Edge TPU process is gone", "invoke") from error
+        if not message:
+            raise EdgeTpuError("died", "the Edge TPU process is gone", "invoke")
+        succeeded, took_ns = ANSWER.unpack_from(message)
+        if not succeeded:
+            raise EdgeTpuError("error", message[ANSWER.size :].decode(errors="replace"), "invoke")
+        return float(took_ns) / 1e6
+
+    def watch(self, wake_fd: int, timeout_s: float) -> bool:
+        """Wait until ``wake_fd`` is readable, the child dies (False) or ``timeout_s`` passes, keeping its output."""
+        poll = self._poll(wake_fd, channel_events=0)
+        events = dict(poll.poll(timeout_s * 1000))
+        self._read_output()
+        return not events.get(self._channel.fileno(), 0) & (select.POLLHUP | select.POLLERR)
+
+    def end(self, *, polite: bool = False) -> str:
+        """End the process, and say what it died of, by itself or now: ``abort``, ``crash``, ``killed``, ``exit`` …
+
+        Raises ``EdgeTpuError`` (``stuck``) when it cannot even be killed: the driver holds it.
+        """
+        died_of = self._process.poll()
+        self._channel.close()
+        if died_of is None and polite and not self._gone_within(POLITE_S):
+            polite = False
+        if not polite:
+            self._process.kill()
+        if not self._gone_within(KILLED_S):
+            raise EdgeTpuError(
+                "stuck", f"process {self.pid} cannot be killed, the driver holds it: switch the device off and on", self.stage
+            )
+        self._read_output()
+        self._errors.close()
+        return _cause(self._process.returncode)
+
+    def gone(self) -> bool:
+        """Whether a process that was stuck has ended since."""
+        return self._process.poll() is not None
+
+    def _gone_within(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _wait_for_news(self, stop_fd: int, deadline: float) -> None:
+        poll = self._poll(stop_fd, channel_events=select.POLLIN)
+        while True:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise EdgeTpuError("hang", f"the Edge TPU did not start within the deadline; it hung at: {self.stage}", self.stage)
+            ready = {fd for fd, _ in poll.poll(left_s * 1000)}
+            self._read_output()
+            if stop_fd in ready:
+                raise StoppedError("the node stops")
+            if self._channel.fileno() in ready:
+                return
+
+    def _startup_message(self) -> dict[str, Any]:
+        message = self._channel.recv(65_536)
+        if not message:
+            self._process.wait()
+            self._read_output()
+            cause = _cause(self._process.returncode)
+            raise EdgeTpuError(cause, f"the Edge TPU process died ({cause}) at: {self.stage}{self.last_words()}", self.stage)
+        return dict(json.loads(message))
+
+    def last_words(self) -> str:
+        """The last line the child wrote to its standard error, to stand behind a message; empty when there is none."""
+        return f": {self.output[-1]}" if self.output else ""
+
+    def _poll(self, other_fd: int, channel_events: int) -> "select.poll":
+        poll = select.poll()
+        poll.register(self._channel, channel_events)
+        poll.register(self._errors, select.POLLIN)
+        if other_fd >= 0:
+            poll.register(other_fd, select.POLLIN)
+        return poll
+
+    def _read_output(self) -> None:
+        while chunk := self._errors.read(65_536):
+            *lines, self._partial = (self._partial + chunk)[-65_536:].split(b"\n")
+            for line in lines:
+                self.output.append(line.decode(errors="replace").strip())
+                log.debug("Edge TPU process: %s", self.output[-1])
+
+
+def _memfd(size: int) -> int:
+    descriptor = os.memfd_create("edge_node-edgetpu")
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def _as_json(spec: ChildSpec) -> dict[str, Any]:
+    words = dataclasses.asdict(spec)
+    content = words.pop("model")
+    exchange: dict[str, Any] = words.pop("exchange")
+    return words | exchange | {"slot_bytes": spec.exchange.slot_bytes, "model_bytes": len(content)}
+
+
+def _cause(exit_code: int) -> str:
+    if exit_code >= 0:
+        return "exit"
+    known = {signal.SIGABRT: "abort", signal.SIGSEGV: "crash", signal.SIGBUS: "crash", signal.SIGKILL: "killed"}
+    return known.get(signal.Signals(-exit_code), "signal")
