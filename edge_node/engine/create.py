@@ -9,6 +9,7 @@ from edge_node.engine.cpu import CpuEngine, open_cpu_engine
 from edge_node.engine.edgetpu import EdgeTpu, read_compiled
 from edge_node.engine.edgetpu_discovery import ROOT
 from edge_node.engine.edgetpu_keeper import PART, Keeper, RetryPolicy
+from edge_node.engine.edgetpu_process import STARTUP_S
 from edge_node.engine.failover import FailoverEngine
 from edge_node.engine.runtime import load_runtime
 from edge_node.errors import EngineError, ModelError
@@ -17,12 +18,15 @@ from edge_node.models import find_model
 
 log = logging.getLogger(__name__)
 
+FIRST_ATTEMPT_S = 5.0
+"""A healthy stick is at work well within this; the CPU bridges what is longer."""
+
 
 def create_engine(settings: Model, health: Health, *, policy: RetryPolicy | None = None, root: Path = ROOT) -> Engine:
     """The engine for ``settings``, ready for its first square.
 
-    With ``accelerator: edgetpu`` it waits for the outcome of the first attempt (30 s at most); with ``auto`` it starts on the CPU
-    and moves over once the Edge TPU is ready. ``root`` is where sysfs and /dev are looked for.
+    With ``accelerator: edgetpu`` it waits for the outcome of the first attempt, ``FIRST_ATTEMPT_S`` at most; with ``auto`` it starts
+    on the CPU and moves over once the Edge TPU is ready. ``root`` is where sysfs and /dev are looked for.
 
     Raises ``ModelError`` and ``EngineError`` when nothing can run the model, or when ``require_edgetpu`` cannot be met.
     """
@@ -36,10 +40,11 @@ def create_engine(settings: Model, health: Health, *, policy: RetryPolicy | None
     expected = settings.accelerator == "edgetpu"
     keeper = Keeper(edgetpu, health, expected=expected, policy=policy or RetryPolicy(), root=root)
     engine = FailoverEngine(cpu, keeper)
-    failure = keeper.first_attempt() if expected else None
-    if failure is not None and settings.require_edgetpu:
+    if expected:
+        keeper.wait_for_first_attempt(STARTUP_S if settings.require_edgetpu else FIRST_ATTEMPT_S)
+    if expected and settings.require_edgetpu and keeper.current is None:
         engine.close()
-        raise EngineError(f"model.require_edgetpu is set, and the Edge TPU cannot be used: {failure}") from failure
+        raise EngineError(f"model.require_edgetpu is set, and the Edge TPU cannot be used: {keeper.trouble}")
     return engine
 
 

@@ -80,10 +80,14 @@ class Keeper:
             self._current = None
         self._wake()
 
-    def first_attempt(self) -> EdgeTpuError | None:
-        """Wait until the first start succeeded or failed; its error."""
-        self._tried.wait()
-        return self._problem
+    def wait_for_first_attempt(self, seconds: float) -> None:
+        """Wait until the first start succeeded or failed, ``seconds`` at most."""
+        self._tried.wait(seconds)
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no ``current`` engine."""
+        return str(self._problem or "it did not start in time")
 
     def close(self) -> None:
         """End the child and the thread. May be called more than once."""
