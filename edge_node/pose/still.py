@@ -14,7 +14,7 @@ from edge_node.pose.similarity import areas_px, extent_px, oks, suppress
 from edge_node.pose.skeleton import KEYPOINTS
 
 THRESHOLD = 0.2
-BOX_FACTOR = 1.15
+BOX_FACTOR = 1.05
 """Side of the square for a given box, as a multiple of the box's longer side (benchmarks/accuracy.md)."""
 DUPLICATE_OKS = 0.5
 """Finds more alike than this are one person."""
@@ -22,6 +22,8 @@ LEAST_ALIKE = 0.1
 """A second look that finds nobody so alike (loose OKS) to the first has lost the person."""
 SCAN_SHARE = 0.45
 """Share of the inferences that goes to scanning before the finds are looked at again."""
+
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,13 @@ def find_people(image: Image, engine: Engine, max_inferences: int, max_people: i
     return Still(tuple(kept[:max_people]), used + len(again))
 
 
-def pose_in_box(image: Image, engine: Engine, box_px: tuple[float, float, float, float]) -> Pose:
+def pose_in_box(image: Image, engine: Engine, box_px: Box) -> Pose:
     """The person in the box x0, y0, x1, y1 (frame pixels), in one run of the model. Raises ``EngineError``."""
     x0, y0, x1, y1 = box_px
     side = BOX_FACTOR * max(x1 - x0, y1 - y0, 1.0)
     region = Region((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side)
     poses = look(engine, image, [region], THRESHOLD)[0].poses
-    return max(poses, key=lambda p: _centrality(p, region), default=Pose(_nobody(), 0.0))
+    return max(poses, key=lambda p: p.score * _overlap(extent_px(p.keypoints_px, THRESHOLD), box_px), default=Pose(_nobody(), 0.0))
 
 
 def _looked_at_again(image: Image, engine: Engine, finds: Sequence[Pose]) -> list[Pose]:
@@ -76,12 +78,13 @@ def _most_alike(find: Pose, poses: Sequence[Pose]) -> Pose:
     return poses[best] if alike[best] > LEAST_ALIKE else find
 
 
-def _centrality(pose: Pose, region: Region) -> float:
-    """How well a pose fits as the one that a square was made for: its score, and its middle near the square's."""
-    x0, y0, x1, y1 = extent_px(pose.keypoints_px, THRESHOLD)
-    off = np.hypot((x0 + x1) / 2 - region.left_px - region.side_px / 2, (y0 + y1) / 2 - region.top_px - region.side_px / 2)
-    size = max(x1 - x0, y1 - y0) / region.side_px
-    return float(pose.score * size / (0.25 + off / region.side_px))
+def _overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def _nobody() -> KeypointArray:
