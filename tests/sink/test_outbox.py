@@ -1,0 +1,175 @@
+import time
+
+import pytest
+
+from edge_node.config.models import MqttSpool
+from edge_node.health import Health
+from edge_node.sink import outbox as outbox_module
+from edge_node.sink.outbox import IN_FLIGHT, Outbox
+from edge_node.sink.outgoing import Outgoing
+
+
+class Wire:
+    """The other end of ``publish``: keeps what was sent, and acknowledges on demand."""
+
+    def __init__(self):
+        self.sent = []
+        self.ids = []
+
+    def publish(self, message):
+        self.sent.append(int(message.payload))
+        self.ids.append(len(self.sent))
+        return len(self.sent)
+
+    def take_acknowledgements(self):
+        ids, self.ids = self.ids, []
+        return ids
+
+
+def message(number):
+    return Outgoing("t", b"%d" % number, keep=True)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    return tmp_path / "disk" / "spool"
+
+
+@pytest.fixture
+def make(tmp_path, disk):
+    def made(health=None, config=None):
+        return Outbox(config or MqttSpool(), disk, tmp_path / "ram" / "spool", health or Health())
+
+    return made
+
+
+def deliver_all(outbox, wire):
+    for _ in range(1000):
+        outbox.pump()
+        outbox.acknowledged(wire.take_acknowledgements())
+        if len(outbox) == 0:
+            return
+
+
+def test_while_the_broker_is_there_nothing_is_written_to_disk(make, disk):
+    outbox, wire = make(), Wire()
+    outbox.attach(wire.publish)
+    for number in range(100):
+        outbox.add(message(number))
+        outbox.pump()
+        outbox.acknowledged(wire.take_acknowledgements())
+    assert wire.sent == list(range(100))
+    assert len(outbox) == 0
+    assert not disk.exists()
+
+
+def test_without_a_broker_everything_waits_on_disk_and_is_sent_in_order_later(make, disk):
+    first = make()
+    for number in range(200):
+        first.add(message(number))
+    first.close()
+    assert disk.exists()
+    outbox, wire = make(), Wire()
+    outbox.attach(wire.publish)
+    outbox.add(message(200))  # what happens meanwhile comes behind what waited
+    deliver_all(outbox, wire)
+    assert wire.sent == list(range(201))
+
+
+def test_no_more_is_under_way_than_the_window(make):
+    outbox, wire = make(), Wire()
+    for number in range(200):
+        outbox.add(message(number))
+    outbox.attach(wire.publish)
+    outbox.pump()
+    outbox.pump()
+    assert len(wire.sent) == IN_FLIGHT
+
+
+def test_what_was_not_acknowledged_is_sent_again_over_the_next_connection(make):
+    outbox, wire = make(), Wire()
+    outbox.attach(wire.publish)
+    for number in range(3):
+        outbox.add(message(number))
+    outbox.pump()
+    outbox.acknowledged([1])
+    outbox.attach(None)
+    outbox.add(message(3))
+    again = Wire()
+    outbox.attach(again.publish)
+    deliver_all(outbox, again)
+    assert again.sent == [1, 2, 3]
+
+
+def test_a_silent_broker_counts_as_none_and_late_acknowledgements_still_count(make, disk, monkeypatch):
+    monkeypatch.setattr(outbox_module, "SILENT_S", 0.05)
+    outbox, wire = make(), Wire()
+    outbox.attach(wire.publish)
+    for number in range(3):
+        outbox.add(message(number))
+    outbox.pump()
+    time.sleep(0.1)
+    outbox.add(message(3))
+    outbox.pump()
+    assert disk.exists()
+    outbox.acknowledged(wire.take_acknowledgements())
+    deliver_all(outbox, wire)
+    assert wire.sent == [0, 1, 2, 3]
+    assert len(outbox) == 0
+
+
+def test_what_a_killed_process_had_under_way_is_sent_by_the_next(make):
+    killed, wire = make(), Wire()
+    killed.attach(wire.publish)
+    killed.add(message(1))
+    killed.pump()
+    killed._volatile.close()  # as the kernel does; nothing else is done at a kill
+    outbox, again = make(), Wire()
+    outbox.attach(again.publish)
+    deliver_all(outbox, again)
+    assert again.sent == [1]
+
+
+def test_a_disk_that_takes_nothing_is_said_and_messages_wait_in_memory(make, disk, caplog):
+    disk.parent.write_text("a file where the folder should be")
+    health = Health()
+    outbox, wire = make(health), Wire()
+    for number in range(5):
+        outbox.add(message(number))
+    assert "events cannot be saved" in health.problems()["spool"]
+    assert caplog.text.count("events cannot be saved") == 1
+    outbox.attach(wire.publish)
+    deliver_all(outbox, wire)
+    assert wire.sent == list(range(5))
+
+
+def test_the_problem_is_gone_when_the_disk_takes_messages_again(make, disk, monkeypatch):
+    monkeypatch.setattr(outbox_module, "RETRY_S", 0.0)
+    disk.parent.write_text("a file where the folder should be")
+    health = Health()
+    outbox = make(health)
+    outbox.add(message(1))
+    disk.parent.unlink()
+    outbox.add(message(2))
+    assert health.problems() == {}
+    outbox.close()
+    assert len(make()) == 2
+
+
+def test_what_does_not_fit_is_counted(make):
+    health = Health()
+    outbox = make(health, MqttSpool(max_bytes=65_536))
+    for _ in range(20):
+        outbox.add(Outgoing("t", b"x" * 10_000, keep=True))
+    outbox.pump()
+    assert health.report().counters["mqtt_spool_forgotten"] == 14
+    assert len(outbox) == 6
+
+
+def test_without_a_spool_on_disk_messages_wait_in_memory(tmp_path):
+    outbox, wire = Outbox(MqttSpool(), None, None, Health()), Wire()
+    outbox.add(message(1))
+    outbox.attach(wire.publish)
+    deliver_all(outbox, wire)
+    assert wire.sent == [1]
+    assert not list(tmp_path.iterdir())
