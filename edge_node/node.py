@@ -127,7 +127,7 @@ class Node:
         if config.mqtt.enabled:
             from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415
 
-            yield mqtt_sink(self._settings, self._health, about, lossless)
+            yield mqtt_sink(self._settings, self._health, about, lossless=lossless)
         if config.web.enabled:
             from edge_node.sink.web.sink import WebSink  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edge_node import paths
 from edge_node.config.models import Config, Mqtt
@@ -18,8 +18,10 @@ from edge_node.sink.mqtt_node import About, NodeSpeaker
 from edge_node.sink.mqtt_poses import EveryPose, NewestPose, PoseLane, PosePolicy
 from edge_node.sink.mqtt_scene import SceneSpeaker
 from edge_node.sink.mqtt_session import Login, Session
+from edge_node.sink.mqtt_tuning import TuningSpeaker
 from edge_node.sink.outbox import Outbox, runtime_directory
 from edge_node.sink.outgoing import Incoming, Outgoing, Speaker
+from edge_node.tuning import Action, Tuning
 
 log = logging.getLogger(__name__)
 
@@ -166,14 +168,22 @@ class MqttSink:
 
 
 def mqtt_sink(
-    settings: Settings, health: Health, about: Callable[[], About], lossless: bool = False, more: Sequence[Speaker] = ()
+    settings: Settings,
+    health: Health,
+    about: Callable[[], About],
+    *,
+    lossless: bool = False,
+    actions: Mapping[str, Action] | None = None,
+    more: Sequence[Speaker] = (),
 ) -> MqttSink:
-    """The sink with everything a node says: itself, the scene, and ``more``.
+    """The sink with everything a node says: itself, the scene, its tunable values, and ``more``.
 
-    ``about`` is asked now and then for what ``info`` says. Raises ``SinkError`` when the TLS files cannot be used.
+    ``about`` is asked now and then for what ``info`` says. ``actions``: what ``cmd/<verb>`` can do beyond reload and reset_tuning;
+    called on the sink's thread. Raises ``SinkError`` when the TLS files cannot be used.
     """
     node = NodeSpeaker(settings, health, about)
-    return MqttSink(settings, health, [node, SceneSpeaker(settings, node.boot), *more], node.will(), lossless)
+    speakers: list[Speaker] = [node, TuningSpeaker(settings, Tuning(settings, actions)), SceneSpeaker(settings, node.boot), *more]
+    return MqttSink(settings, health, speakers, node.will(), lossless)
 
 
 def _login(config: Config, will: bytes) -> Login:

@@ -126,11 +126,16 @@ class Ear:
 class Sender:
     """A node's MQTT half: settings, health, the sink on its own thread, and frames made up on demand."""
 
-    def __init__(self, *options, lossless=False, speakers=()):
+    def __init__(self, *options, lossless=False, speakers=(), actions=None):
         self.settings = Settings(lambda: load(None, {}, ["node.name=n1", *options]))
         self.health = Health()
         self.sink = mqtt_sink(
-            self.settings, self.health, lambda: About("model", "0" * 64, "engine", "camera"), lossless=lossless, more=speakers
+            self.settings,
+            self.health,
+            lambda: About("model", "0" * 64, "engine", "camera"),
+            lossless=lossless,
+            more=speakers,
+            actions=actions,
         )
         self.failures = []
         self.thread = SinkThread(self.sink, self.health, lossless, self.failures.append)
