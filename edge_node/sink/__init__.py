@@ -6,7 +6,7 @@ from edge_node.data import People
 
 
 class Sink(Protocol):
-    """A destination of ``People``. Every method but ``__init__`` is called on the sink's own thread."""
+    """A destination of ``People``. Every method but ``__init__`` and ``stop_waiting`` is called on the sink's own thread."""
 
     @property
     def name(self) -> str:
@@ -23,3 +23,6 @@ class Sink(Protocol):
 
     def finish(self, drain: bool) -> None:
         """Close everything; with ``drain``, deliver what is in flight first (within a second or so)."""
+
+    def stop_waiting(self) -> None:
+        """From any thread: the node is being stopped; ``deliver`` and ``finish`` wait for nobody any more."""

@@ -51,6 +51,8 @@ class SinkThread:
         """Take nothing more. With ``drain`` what is at hand is still delivered."""
         self._drain = drain
         self._slot.close()
+        if not drain:
+            self._sink.stop_waiting()
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the thread's end; False when it did not come in time."""

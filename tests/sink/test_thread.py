@@ -41,6 +41,9 @@ class Collector:
     def finish(self, drain: bool) -> None:
         self.drained = drain
 
+    def stop_waiting(self) -> None:
+        pass
+
 
 def people(seq: int) -> People:
     return People(seq=seq, captured_ns=0, media_ns=0, ts=0.0, width_px=4, height_px=3, accelerator="cpu", people=())

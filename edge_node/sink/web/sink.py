@@ -81,6 +81,9 @@ class WebSink:
         """Close every page."""
         self._server.stop()
 
+    def stop_waiting(self) -> None:
+        """It never waits."""
+
     def _spread(self, kind: str, message: str | bytes, viewers: frozenset[Viewer]) -> None:
         def put() -> None:
             for viewer in viewers:
