@@ -1,0 +1,145 @@
+"""Getting a model file: from its address or from a mirror folder, resumed where it broke off, and never half a file in place."""
+
+import contextlib
+import errno
+import fcntl
+import http
+import os
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import IO
+
+from edge_node.errors import ModelError
+from edge_node.models import ModelFile, why_wrong
+
+MIRROR_VARIABLE = "EDGE_NODE_MODEL_MIRROR"
+"""Environment variable: a folder that has the files under their own names."""
+
+ANSWER_S = 5.0
+"""An address that does not answer within this is given up; so is a transfer that stands still for so long."""
+_PIECE_BYTES = 64 * 1024
+
+Progress = Callable[[int, int], None]
+"""Called with bytes there and bytes in all."""
+
+
+def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress) -> Path:
+    """Put ``file`` into ``folder``, verified; returns its path.
+
+    What is there and right already is left alone. A download that broke off goes on where it was (HTTP Range). The file
+    appears under its name only when it is whole and its sha256 is right. Raises ``ModelError`` that says what to do.
+    """
+    path = folder / file.file
+    with _told_plainly(file, folder):
+        if path.is_file() and why_wrong(path.read_bytes(), file) is None:
+            progress(file.bytes, file.bytes)
+            return path
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        with part.open("ab") as output:
+            _lock(output, path)
+            try:
+                _transfer(file, output, mirror, progress)
+            finally:
+                output.flush()
+                if output.tell() == 0:
+                    part.unlink()
+            os.fsync(output.fileno())
+            why = why_wrong(part.read_bytes(), file)
+            if why:
+                part.unlink()
+                raise ModelError(f"{_origin(file, mirror)}: what came {why}; it is not used")
+            part.replace(path)
+    return path
+
+
+@contextlib.contextmanager
+def _told_plainly(file: ModelFile, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(folder).free if folder.is_dir() else 0
+            needed = f"{file.bytes / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB free"
+            raise ModelError(f"{folder}: no space left for {file.file}: {needed}; free some or choose another --directory") from error
+        raise ModelError(f"{error.filename or folder}: {error.strerror or error}; choose another --directory") from error
+
+
+def _lock(output: IO[bytes], path: Path) -> None:
+    try:
+        fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ModelError(f"{path}: another fetch of this file is at work") from error
+
+
+def _transfer(file: ModelFile, output: IO[bytes], mirror: Path | None, progress: Progress) -> None:
+    if mirror is not None:
+        output.truncate(0)
+        source = mirror / file.file
+        if not source.is_file():
+            raise ModelError(f"mirror {mirror}: {file.file} is not there")
+        with source.open("rb") as content:
+            _copy(content.read, output, 0, file.bytes, progress)
+        return
+    there = output.tell()
+    if there >= file.bytes:
+        output.truncate(0)
+        there = 0
+    with _answer(file, there) as response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # the server begins at the beginning
+            output.truncate(0)
+            there = 0
+        try:
+            _copy(response.read, output, there, file.bytes, progress)
+        except (HTTPException, TimeoutError, ConnectionError) as error:
+            raise ModelError(f"{file.url}: the transfer broke off ({_said(error)}); fetch again, it goes on from there") from error
+    if output.tell() < file.bytes:
+        raise ModelError(
+            f"{file.url}: the transfer broke off after {output.tell()} of {file.bytes} bytes; fetch again, it goes on from there"
+        )
+
+
+def _copy(read: Callable[[int], bytes], output: IO[bytes], there: int, whole: int, progress: Progress) -> None:
+    progress(there, whole)
+    while there <= whole and (piece := read(_PIECE_BYTES)):
+        output.write(piece)
+        there += len(piece)
+        progress(min(there, whole), whole)
+    output.flush()
+
+
+def _answer(file: ModelFile, there: int) -> HTTPResponse:
+    """The open response of the server, within ``ANSWER_S``, name lookup included: that knows no deadline of its own."""
+    outcome: list[HTTPResponse | Exception] = []
+    asking = threading.Thread(target=_ask, args=(file, there, outcome), name="fetch", daemon=True)
+    asking.start()
+    asking.join(ANSWER_S)
+    result = outcome[0] if outcome else TimeoutError(f"no answer within {ANSWER_S:.0f} s")
+    if isinstance(result, Exception):
+        advice = f"is there a network? A folder that has the file can be given with --from or {MIRROR_VARIABLE}"
+        raise ModelError(f"{file.url}: {_said(result)}; {advice}") from result
+    return result
+
+
+def _ask(file: ModelFile, there: int, outcome: list[HTTPResponse | Exception]) -> None:
+    request = urllib.request.Request(file.url, headers={"Range": f"bytes={there}-"} if there else {})  # noqa: S310 - of the manifest
+    try:
+        outcome.append(urllib.request.urlopen(request, timeout=ANSWER_S))  # noqa: S310 - of the manifest
+    except (OSError, HTTPException, ValueError) as error:
+        outcome.append(error)
+
+
+def _said(error: Exception) -> str:
+    reason = error.reason if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError) else error
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror
+    return str(reason) or type(reason).__name__
+
+
+def _origin(file: ModelFile, mirror: Path | None) -> str:
+    return str(mirror / file.file) if mirror is not None else file.url
