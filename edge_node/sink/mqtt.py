@@ -12,6 +12,7 @@ from edge_node.config.models import Config, Mqtt
 from edge_node.config.settings import Settings
 from edge_node.data import People
 from edge_node.health import Health
+from edge_node.sink.homeassistant import HomeAssistantSpeaker
 from edge_node.sink.messages import encode_pose, topic
 from edge_node.sink.mqtt_link import Link, tls_context
 from edge_node.sink.mqtt_node import About, NodeSpeaker
@@ -178,11 +179,13 @@ def mqtt_sink(
 ) -> MqttSink:
     """The sink with everything a node says: itself, the scene, its tunable values, and ``more``.
 
-    ``about`` is asked now and then for what ``info`` says. ``actions``: what ``cmd/<verb>`` can do beyond reload and reset_tuning;
-    called on the sink's thread. Raises ``SinkError`` when the TLS files cannot be used.
+    ``about`` is asked now and then for what ``info`` says. ``actions``: what ``cmd/<verb>`` can do besides reload,
+    reset_tuning, announce and remove_discovery; called on the sink's thread. Raises ``SinkError`` when the TLS files cannot be used.
     """
     node = NodeSpeaker(settings, health, about)
-    speakers: list[Speaker] = [node, TuningSpeaker(settings, Tuning(settings, actions)), SceneSpeaker(settings, node.boot), *more]
+    home = HomeAssistantSpeaker(settings, paths.state_directory())
+    tuning = Tuning(settings, {"announce": home.announce, "remove_discovery": home.withdraw, **(actions or {})})
+    speakers: list[Speaker] = [node, TuningSpeaker(settings, tuning), SceneSpeaker(settings, node.boot), home, *more]
     return MqttSink(settings, health, speakers, node.will(), lossless)
 
 

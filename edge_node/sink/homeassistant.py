@@ -1,0 +1,212 @@
+"""Announces the node to Home Assistant, keeps the announcement true, and takes it back.
+
+Home Assistant forgets an entity only when it is told to: a component that is no longer there is first sent with nothing but
+its platform, a device with an empty payload. What was announced is therefore kept in the state directory, so that a renamed
+node, a zone taken out of the file, or discovery switched off leaves nothing behind.
+"""
+
+import contextlib
+import json
+import logging
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from edge_node.config.models import Config
+from edge_node.config.settings import Settings
+from edge_node.data import People
+from edge_node.sink.homeassistant_entities import discovery_payload, discovery_topic
+from edge_node.sink.messages import encode, topic
+from edge_node.sink.outgoing import Incoming, Outgoing
+
+log = logging.getLogger(__name__)
+
+FILE = "homeassistant.json"
+DEFAULT_PREFIX = "homeassistant"
+BIRTH = b"online"
+BIRTH_JITTER_S = 3.0
+"""After Home Assistant's start its devices announce themselves spread over this time."""
+NAME_IN_USE_S = 2.0
+"""How long to listen whether the old name has become another node's before its traces are removed."""
+_RETAINED = ("status", "info", "state", "health", "config")
+
+
+@dataclass(frozen=True, slots=True)
+class _Announced:
+    """What Home Assistant was told last: the discovery topic, the node's name, and component to platform."""
+
+    topic: str
+    node: str
+    components: dict[str, str] = field(default_factory=dict)
+    withdrawn: bool = False
+    """Taken back by command, until it is announced by command."""
+
+
+class HomeAssistantSpeaker:
+    """Speaks to Home Assistant. ``state_directory`` keeps what was announced over restarts; without one it is of this run only.
+
+    ``announce`` and ``withdraw`` are for commands, on the sink's thread: they take effect at the next tick.
+    """
+
+    def __init__(self, settings: Settings, state_directory: Path | None) -> None:
+        self._settings = settings
+        self._file = state_directory / FILE if state_directory else None
+        self._told = self._saved = _read(self._file)
+        self._said = b""
+        self._seen: Config | None = None
+        self._connected = False
+        self._due_s: float | None = None
+        self._withdraw = False
+        self._old: _Announced | None = None
+        self._old_due_s = 0.0
+        self._note_other_name()
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Home Assistant's birth message; the status of a former name, while that is in question."""
+        births = dict.fromkeys((f"{self._settings.current.homeassistant.prefix}/status", f"{DEFAULT_PREFIX}/status"))
+        return (*births, *([topic(self._old.node, "status")] if self._old else []))
+
+    def announce(self) -> None:
+        """Tell Home Assistant again, also after ``withdraw``."""
+        if self._told is not None and self._told.withdrawn:
+            self._remember(None)
+        self._due_s = time.monotonic()
+
+    def withdraw(self) -> None:
+        """Take the device out of Home Assistant, until ``announce``."""
+        self._withdraw = True
+
+    def connected(self) -> Iterable[Outgoing]:
+        self._connected = True
+        self._old_due_s = time.monotonic() + NAME_IN_USE_S
+        self._due_s = time.monotonic()
+        return self.tick()
+
+    def saw(self, people: People) -> Iterable[Outgoing]:  # noqa: ARG002 - nothing to say of a single frame
+        return ()
+
+    def tick(self) -> Iterable[Outgoing]:
+        if not self._connected:
+            return
+        now_s = time.monotonic()
+        if self._old is not None and now_s >= self._old_due_s:
+            yield from self._remove_old(self._old)
+        if self._withdraw:
+            self._withdraw = False
+            yield from self._take_back(stays_away=True)
+        due = self._due_s is not None and now_s >= self._due_s
+        if due or self._settings.current is not self._seen:
+            self._seen = self._settings.current
+            self._due_s = None if due else self._due_s
+            yield from self._say(again=due)
+
+    def heard(self, message: Incoming) -> Iterable[Outgoing]:
+        if self._old is not None and message.topic == topic(self._old.node, "status"):
+            self._hear_of_old_name(message.payload)
+        elif message.payload == BIRTH and message.topic in self.subscriptions:
+            self._due_s = time.monotonic() + random.uniform(0, BIRTH_JITTER_S)  # noqa: S311 - spreads load, hides nothing
+        return ()
+
+    def finish(self) -> Iterable[Outgoing]:
+        return ()
+
+    def _say(self, again: bool) -> Iterable[Outgoing]:
+        """What Home Assistant does not know yet; all of it ``again`` when that is due."""
+        config = self._settings.current
+        if not config.homeassistant.enabled:
+            yield from self._take_back(stays_away=False)
+            return
+        if self._told is not None and self._told.withdrawn:
+            return
+        payload = discovery_payload(config)
+        encoded = encode(payload)
+        if encoded == self._said and not again:
+            return
+        place = discovery_topic(config.homeassistant.prefix, config.node.name)
+        components = {name: entity["platform"] for name, entity in payload["components"].items()}
+        if self._told is not None and self._told.topic != place:
+            yield _empty(self._told.topic)
+        elif gone := {name: kind for name, kind in (self._told.components if self._told else {}).items() if components.get(name) != kind}:
+            removed: dict[str, Any] = {name: {"platform": kind} for name, kind in gone.items()}
+            yield _retained(place, encode({**payload, "components": payload["components"] | removed}))
+        yield _retained(place, encoded)
+        self._said = encoded
+        self._remember(_Announced(place, config.node.name, components))
+
+    def _take_back(self, stays_away: bool) -> Iterable[Outgoing]:
+        told, config = self._told, self._settings.current
+        if told is not None and not told.withdrawn:
+            yield _empty(told.topic)
+        place = discovery_topic(config.homeassistant.prefix, config.node.name)
+        self._remember(_Announced(place, config.node.name, withdrawn=True) if stays_away else None)
+
+    def _note_other_name(self) -> None:
+        """A node that was announced under another name: that name may be another node's by now (a copied SD card)."""
+        if self._told is not None and self._told.node != self._settings.current.node.name:
+            self._old, self._told = self._told, None
+
+    def _hear_of_old_name(self, payload: bytes) -> None:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            status = orjson.loads(payload)
+            if self._old is not None and isinstance(status, dict) and status.get("state") == "online":
+                log.info("the former name %s is in use by another node; its entities in Home Assistant stay", self._old.node)
+                self._old = None
+                self._save()
+
+    def _remove_old(self, old: _Announced) -> Iterable[Outgoing]:
+        self._old = None
+        self._save()
+        log.info("renamed from %s: its entities in Home Assistant and its retained messages are removed", old.node)
+        yield _empty(old.topic)
+        for suffix in _RETAINED:
+            yield _empty(topic(old.node, suffix))
+
+    def _remember(self, told: _Announced | None) -> None:
+        self._told = told
+        self._said = self._said if told is not None and not told.withdrawn else b""
+        self._save()
+
+    def _save(self) -> None:
+        """Keep what was told. While a former name is in question the file still says that one, in case we are stopped."""
+        if self._file is None or self._old is not None or self._told == self._saved:
+            return
+        try:
+            _write(self._file, self._told)
+            self._saved = self._told
+        except OSError as error:
+            log.warning("%s cannot be written (%s): entities may stay in Home Assistant after a change", self._file, error)
+
+
+def _retained(place: str, payload: bytes) -> Outgoing:
+    return Outgoing(place, payload, 1, retain=True, keep=True)  # kept, so that what is taken away is taken away in order
+
+
+def _empty(place: str) -> Outgoing:
+    return _retained(place, b"")
+
+
+def _read(file: Path | None) -> _Announced | None:
+    if file is None or not file.exists():
+        return None
+    try:
+        told = _Announced(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("%s cannot be used (%s); Home Assistant is told afresh", file, error)
+        return None
+    return told if isinstance(told.topic, str) and isinstance(told.components, dict) else None
+
+
+def _write(file: Path, told: _Announced | None) -> None:
+    if told is None:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_suffix(".new")
+    scratch.write_text(json.dumps(asdict(told), indent=1), encoding="utf-8")
+    scratch.replace(file)
