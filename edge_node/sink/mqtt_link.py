@@ -5,6 +5,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 
 from edge_node.config.models import Broker, Mqtt
 from edge_node.errors import SinkError
@@ -16,6 +17,10 @@ log = logging.getLogger(__name__)
 ROUND_WAIT_S = (0.5, 1.25)
 """Between two rounds over the brokers: short enough to be back within two seconds of a broker's return, and different each time,
 so that a fleet does not come back in one blow."""
+
+BRIEF_S = 10.0
+BRIEF_TIMES = 3
+"""So many connections in a row that lasted no longer are no accident."""
 
 
 class Link:
@@ -31,6 +36,8 @@ class Link:
         self._health = health
         self._session: Session | None = None
         self._why_not: dict[Broker, str] = {}
+        self._connected_at_s = 0.0
+        self._brief = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt-link", daemon=True)
 
@@ -67,8 +74,11 @@ class Link:
         try:
             session.open()
         except RefusedError as error:
-            if self._auto and error.version_unknown:
-                self._change_protocol(broker, session)
+            if error.version_unknown and self._auto:
+                return self._stay_at_with_old_version(broker)
+            # One that says nothing at all may be put off by the version, whichever it was: take the other next time.
+            if error.silent and self._auto:
+                self._protocols[broker] = "3.1.1" if session.protocol == "5" else "5"
             self._say_why_not(broker, f"the broker at {session.place} {error}; {_advice(str(error))}")
             return False
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
@@ -80,14 +90,17 @@ class Link:
         self._lost(broker, session)
         return True
 
-    def _change_protocol(self, broker: Broker, session: Session) -> None:
-        self._protocols[broker] = "3.1.1" if session.protocol == "5" else "5"
+    def _stay_at_with_old_version(self, broker: Broker) -> bool:
+        log.info("the broker at %s:%d does not know MQTT 5; taking 3.1.1", broker.host, broker.port)
+        self._protocols[broker] = "3.1.1"
+        return self._stay_at(broker)
 
     def _connected(self, session: Session) -> None:
         self._why_not.clear()
         self._health.problem("mqtt", None)
         self._health.fact("mqtt_broker", session.place)
         self._session = session
+        self._connected_at_s = time.monotonic()
         log.info("connected to the broker at %s, MQTT %s%s", session.place, session.protocol, ", TLS" if self._login.tls else "")
 
     def _lost(self, broker: Broker, session: Session) -> None:
@@ -96,7 +109,16 @@ class Link:
         self._health.fact("mqtt_broker", None)
         if not self._stop.is_set():
             self._health.count("mqtt_connection_lost")
-            self._say_why_not(broker, f"lost the broker at {session.place}{': ' + session.farewell if session.farewell else ''}")
+            self._say_why_not(broker, f"lost the broker at {session.place}{self._reason(session)}")
+
+    def _reason(self, session: Session) -> str:
+        """Why a connection was lost, as far as it shows. Many brokers do not say that another client took over."""
+        if session.farewell:
+            return f": {session.farewell}"
+        self._brief = self._brief + 1 if time.monotonic() - self._connected_at_s < BRIEF_S else 0
+        if self._brief < BRIEF_TIMES:
+            return ""
+        return f" again and again: is there another client with the id {self._login.client_id!r}, a second node of this name?"
 
     def _say_why_not(self, broker: Broker, text: str) -> None:
         self._why_not[broker] = text
@@ -141,11 +163,15 @@ def _unreachable(place: str, error: OSError | ValueError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of the broker at {place} is not accepted: {error.verify_message}; check mqtt.host and mqtt.tls.ca_file"
     if isinstance(error, ssl.SSLError):
-        return f"no TLS with the broker at {place}: {error.reason or error}; check mqtt.port, mqtt.tls and whether it wants a certificate"
+        return (
+            f"no TLS with the broker at {place}: {error.reason or error}; check mqtt.port and mqtt.tls, and whether it wants a certificate"
+        )
     if isinstance(error, socket.gaierror | UnicodeError | ValueError):
         return f"unknown host in {place}; check mqtt.host"
     if isinstance(error, ConnectionRefusedError):
         return f"no broker listens at {place}; check mqtt.host and mqtt.port, or start the broker"
+    if isinstance(error, ConnectionResetError):
+        return f"the broker at {place} closed the connection at once; check mqtt.port and mqtt.tls"
     if isinstance(error, TimeoutError):
         return f"the broker at {place} cannot be reached: no answer"
     return f"the broker at {place} cannot be reached: {error.strerror if isinstance(error, OSError) else error}"

@@ -44,11 +44,12 @@ class Login:
 
 
 class RefusedError(SinkError):
-    """A broker did not take the connection. ``version_unknown``: it may speak MQTT 3.1.1 only."""
+    """A broker did not take the connection. ``version_unknown``: it does not know MQTT 5. ``silent``: it gave no reason at all."""
 
-    def __init__(self, text: str, version_unknown: bool = False) -> None:
+    def __init__(self, text: str, version_unknown: bool = False, silent: bool = False) -> None:
         super().__init__(text)
         self.version_unknown = version_unknown
+        self.silent = silent
 
 
 class Listener(Protocol):
@@ -76,7 +77,8 @@ class Session:
         self._login = login
         self._listener = listener
         self._connack = threading.Event()
-        self._refusal: RefusedError | None = RefusedError("closed the connection without an answer", version_unknown=protocol == "5")
+        self._refusal: RefusedError | None = RefusedError("closed the connection without an answer", silent=True)
+        self._said_denied: set[str] = set()
         self._properties: dict[tuple[int | None, bytes | None], Properties] = {}
         self._client = self._make_client()
 
@@ -137,7 +139,8 @@ class Session:
         client.on_socket_open = _tune_socket
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_publish = lambda _client, _data, mid, _reason, _properties: self._listener.acknowledged(mid)
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = lambda _client, _data, _mid, _reasons, _properties: self._listener.answered(self)
         client.on_message = self._on_message
         return client
@@ -161,7 +164,7 @@ class Session:
     def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Properties | None) -> None:
         if reason.is_failure:
             name = reason.getName()
-            version_unknown = name == "Unsupported protocol version"
+            version_unknown = name == "Unsupported protocol version" and self.protocol == "5"
             login = f" (user {self._login.username!r})" if self._login.username else " (no user name given)"
             self._refusal = RefusedError(
                 f"refused the login{login}: {name}" if name in _LOGIN_REFUSED else f"refused the connection: {name}", version_unknown
@@ -179,6 +182,20 @@ class Session:
             )
         self._connack.set()
         self.lost.set()
+
+    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties) -> None:
+        if reason.is_failure:
+            self._denied(f"does not take a message of this node ({reason.getName()})")
+        self._listener.acknowledged(mid)  # refused or not, sending it again would not help
+
+    def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None) -> None:
+        if any(reason.is_failure for reason in reasons):
+            self._denied("does not let this node hear requests")
+
+    def _denied(self, what: str) -> None:
+        if what not in self._said_denied:
+            self._said_denied.add(what)
+            log.warning("the broker at %s %s; check its access list for the user %r", self.place, what, self._login.username)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if len(message.payload) > MAX_INCOMING_BYTES:

@@ -46,7 +46,7 @@ class TuningSpeaker:
         for kind in kinds:
             prefix = topic(self._node, f"{kind}/")
             if message.topic.startswith(prefix):
-                name = message.topic.removeprefix(prefix)
+                name = message.topic.removeprefix(prefix).replace("/", ".")  # NATS lets no dot pass in a topic
                 answer = self._tuning.handle(kind, name, message.payload, message.retained, time.monotonic())
                 if answer is not None:
                     yield self._outgoing(answer, message)

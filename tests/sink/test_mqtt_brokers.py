@@ -1,0 +1,274 @@
+"""The MQTT sink against brokers of many kinds: old, strict, encrypted, dying."""
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from edge_node.errors import SinkError
+from edge_node.sink.mqtt_link import ROUND_WAIT_S
+from tests.sink.parts import free_port, wait_for
+
+ACL = Path(__file__).parents[2] / "systemd" / "mosquitto-acl.example"
+
+
+def problem(node):
+    return wait_for(lambda: node.health.problems().get("mqtt"))
+
+
+# ---- availability
+
+
+def test_a_broker_that_comes_later_is_found(mosquitto_with, sender):
+    first = mosquitto_with()
+    first.kill()
+    node = sender(f"mqtt.port={first.port}")
+    assert "no broker listens at localhost" in problem(node)
+    first.start()
+    begun = time.monotonic()
+    node.online()
+    assert time.monotonic() - begun < ROUND_WAIT_S[1] + 5
+    assert "mqtt" not in node.health.problems()
+
+
+def test_with_two_brokers_the_second_takes_over_and_misses_no_event(mosquitto_with, ear_at, sender):
+    one, two = mosquitto_with(), mosquitto_with()
+    ears = [ear_at(one.port), ear_at(two.port)]
+    options = [f"mqtt.port={one.port}", f"mqtt.fallback_brokers=[{{host: localhost, port: {two.port}}}]"]
+    node = sender(*options, "state.presence_on_s=0.0", "state.presence_off_s=0.1")
+    node.online()
+    node.run(0.5, 30, persons=1)
+    one.kill()
+    node.run(0.5, 30, persons=0)
+    wait_for(lambda: ears[1].of("status"))
+    node.run(0.5, 30, persons=1)
+    node.stop()
+    wait_for(lambda: ears[1].of("status")[-1].json["state"] == "offline")
+    numbers = [int(h.json["id"].rpartition("-")[2]) for ear in ears for h in ear.of("event/presence")]
+    assert numbers == list(range(1, max(numbers) + 1))
+    assert max(numbers) >= 3
+
+
+def test_an_unknown_host_is_said_once_and_tried_again(sender, caplog):
+    node = sender("mqtt.host=no-such-host.invalid")
+    assert problem(node) == "unknown host in no-such-host.invalid:1883; check mqtt.host"
+    time.sleep(2)
+    assert caplog.text.count("unknown host") == 1
+    assert "go to no-such-host.invalid unencrypted" in caplog.text
+
+
+def test_a_second_client_with_the_same_id_is_told_apart_from_an_outage(broker, sender, caplog):
+    first = sender(f"mqtt.port={broker.port}", "mqtt.client_id=twin")
+    first.online()
+    sender(f"mqtt.port={broker.port}", "mqtt.client_id=twin").online()
+    wait_for(lambda: "a second node of this name?" in caplog.text, 20)
+
+
+# ---- versions
+
+
+@pytest.fixture
+def nats(tmp_path, broker_of):
+    program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin:/usr/local/sbin")
+    assert program, "nats-server is not installed: sudo apt install nats-server"
+    port, own_port = free_port(), free_port()
+    file = tmp_path / "nats.conf"
+    file.write_text(
+        f'server_name: one\nhost: 127.0.0.1\nport: {own_port}\njetstream {{ store_dir: "{tmp_path}/nats" }}\n'
+        f"mqtt {{ host: 127.0.0.1, port: {port} }}\n"
+    )
+    return broker_of([program, "-c", str(file)], port)
+
+
+def test_a_broker_that_knows_only_mqtt_3_1_1_gets_it(nats, ear_at, sender):
+    ear = ear_at(nats.port, MQTTProtocolVersion.MQTTv311)
+    node = sender(f"mqtt.port={nats.port}")
+    node.online()
+    node.run(1.0, 30)
+    ear.client.publish("edge_node/v1/n1/set/mqtt/max_rate_hz", b"5", qos=1)
+    wait_for(lambda: ear.of("result"))
+    node.stop()
+    wait_for(lambda: ear.of("status")[-1].json["state"] == "offline")
+    assert node.health.problems() == {}
+    assert len(ear.of("pose")) > 20
+    assert {h.topic.split("/")[3] for h in ear.of("#")} >= {"status", "info", "health", "config", "pose", "state", "event", "result"}
+
+
+def test_mqtt_3_1_1_can_be_asked_for(broker, ear_at, sender):
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}", "mqtt.protocol=3.1.1")
+    node.online()
+    node.run(0.3, 30)
+    assert not hasattr(wait_for(lambda: ear.of("pose"))[0].properties, "ContentType")
+
+
+# ---- who may
+
+
+@pytest.fixture
+def accounts(tmp_path):
+    """A password file for the nodes n1 and n2 and a viewer; everybody's password is "secret"."""
+    file = tmp_path / "passwords"
+    file.touch()
+    for user in ("n1", "n2", "viewer", "operator"):
+        subprocess.run(["mosquitto_passwd", "-b", str(file), user, "secret"], check=True, capture_output=True)
+    return file
+
+
+@pytest.fixture
+def strict(mosquitto_with, accounts):
+    return mosquitto_with("allow_anonymous false", f"password_file {accounts}", f"acl_file {ACL}")
+
+
+def test_a_refused_login_is_one_clear_line_and_is_tried_again(strict, sender, monkeypatch, caplog):
+    monkeypatch.setenv("EDGE_NODE_MQTT_PASSWORD", "wrong")
+    node = sender(f"mqtt.port={strict.port}", "mqtt.username=n1")
+    text = problem(node)
+    assert "refused the login (user 'n1'): Not authorized; check mqtt.username and the password" in text
+    assert "wrong" not in caplog.text
+    time.sleep(2.5)
+    assert caplog.text.count("refused the login") == 1
+
+
+def test_the_password_comes_from_systemds_credentials(strict, ear_at, sender, monkeypatch, tmp_path):
+    (tmp_path / "edge-node.mqtt-password").write_text("secret\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    ear = ear_at(strict.port, options={"username": "viewer", "password": "secret"})
+    sender(f"mqtt.port={strict.port}", "mqtt.username=n1").online()
+    wait_for(lambda: ear.of("info"))
+
+
+def test_the_example_access_list_lets_a_node_do_its_work_and_nothing_more(strict, ear_at, sender, monkeypatch, caplog):
+    monkeypatch.setenv("EDGE_NODE_MQTT_PASSWORD", "secret")
+    viewer = ear_at(strict.port, options={"username": "viewer", "password": "secret"})
+    operator = ear_at(strict.port, options={"username": "operator", "password": "secret"})
+    node = sender(f"mqtt.port={strict.port}", "mqtt.username=n1")
+    node.online()
+    wait_for(lambda: viewer.of("config"))
+    node.run(1.0, 30)
+    viewer.client.publish("edge_node/v1/n1/set/mqtt.max_rate_hz", b"1", qos=1).wait_for_publish()
+    operator.client.publish("edge_node/v1/n1/set/mqtt.max_rate_hz", b"2", qos=1).wait_for_publish()
+    assert wait_for(lambda: viewer.of("result"))[0].json["value"] == 2
+    assert {h.topic.split("/")[3] for h in viewer.heard if h.topic.startswith("edge_node/v1/n1/")} >= {"pose", "state", "event", "health"}
+    assert "access list" not in caplog.text
+    other = sender(f"mqtt.port={strict.port}", "mqtt.username=n1", "node.name=n2")
+    other.online()
+    wait_for(lambda: "does not take a message of this node (Not authorized)" in caplog.text)
+    assert not viewer.of("#", node="n2")
+
+
+# ---- encryption
+
+
+class Authority:
+    """Makes certificates with the openssl program."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.ca = self._own("ca", "/CN=test authority")[0]
+
+    def certificate(self, name, subject="/CN=localhost", names="DNS:localhost,IP:127.0.0.1", expired=False):
+        """Paths of certificate and key."""
+        key, request, certificate, extra = (self.folder / f"{name}.{end}" for end in ("key", "csr", "pem", "ext"))
+        extra.write_text(f"subjectAltName={names}\n")
+        self._openssl("req", "-new", *self._new_key(key), "-subj", subject, "-out", request)
+        validity = ["-not_before", "20200101000000Z", "-not_after", "20200201000000Z"] if expired else ["-days", "2"]
+        signed_by = ["-CA", self.ca, "-CAkey", self.folder / "ca.key", "-CAcreateserial"]
+        if expired and not self._knows_dates():
+            validity = ["-days", "-1"]
+        self._openssl("x509", "-req", "-in", request, *signed_by, *validity, "-extfile", extra, "-out", certificate)
+        return certificate, key
+
+    def _own(self, name, subject):
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        self._openssl("req", "-x509", *self._new_key(key), "-subj", subject, "-days", "2", *extensions, "-out", certificate)
+        return certificate, key
+
+    def _new_key(self, path):
+        return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path]
+
+    def _knows_dates(self):
+        text = subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True, check=False)
+        return "-not_after" in text.stderr + text.stdout
+
+    def _openssl(self, *words):
+        done = subprocess.run(["openssl", *map(str, words)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def encrypted(mosquitto_with, authority):
+    """Makes a mosquitto with TLS and the given certificate."""
+
+    def make(*lines, **certificate):
+        file, key = authority.certificate("server", **certificate)
+        tls = f"certfile {file}\nkeyfile {key}\ncafile {authority.ca}"
+        return mosquitto_with(*(lines or ("allow_anonymous true",)), listener=tls)
+
+    return make
+
+
+def tls_options(port, authority, *more):
+    return [f"mqtt.port={port}", "mqtt.tls.enabled=true", f"mqtt.tls.ca_file={authority.ca}", *more]
+
+
+def test_an_encrypted_broker_with_a_trusted_certificate_is_used(encrypted, authority, sender, caplog):
+    broker = encrypted()
+    node = sender(*tls_options(broker.port, authority, "mqtt.tls.alpn=[mqtt]"))
+    node.online()
+    node.run(0.5, 30)
+    node.stop()
+    assert "unencrypted" not in caplog.text
+
+
+def test_client_certificates_are_shown_to_brokers_that_ask(encrypted, authority, sender):
+    broker = encrypted("require_certificate true", "use_identity_as_username true", f"acl_file {ACL}")
+    file, key = authority.certificate("node", subject="/CN=n1")
+    with_one = sender(*tls_options(broker.port, authority, f"mqtt.tls.certificate_file={file}", f"mqtt.tls.key_file={key}"))
+    with_one.online()
+    without = sender(*tls_options(broker.port, authority, "node.name=n2"))
+    assert f"localhost:{broker.port}" in problem(without)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [({"expired": True}, "certificate has expired"), ({"subject": "/CN=other", "names": "DNS:other.example"}, "Hostname mismatch")],
+)
+def test_a_certificate_that_does_not_hold_is_refused_with_its_reason(encrypted, authority, sender, certificate, reason):
+    broker = encrypted(**certificate)
+    node = sender(*tls_options(broker.port, authority))
+    assert f"the certificate of the broker at localhost:{broker.port} is not accepted: {reason}" in problem(node)
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused(encrypted, sender):
+    broker = encrypted()
+    node = sender(f"mqtt.port={broker.port}", "mqtt.tls.enabled=true")
+    assert "is not accepted" in problem(node)
+
+
+def test_tls_to_a_port_without_it_is_told_from_an_absent_broker(broker, authority, sender):
+    assert "check mqtt.port and mqtt.tls" in problem(sender(*tls_options(broker.port, authority)))
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("mqtt.tls.ca_file=/nowhere/ca.pem", "mqtt.tls.ca_file: /nowhere/ca.pem: No such file or directory"),
+        (f"mqtt.tls.ca_file={__file__}", "not a PEM file that can be used"),
+        ("mqtt.tls.certificate_file=/nowhere/node.pem", "/nowhere/node.pem with the key in it: No such file or directory"),
+    ],
+)
+def test_tls_files_that_cannot_be_used_stop_the_node_with_one_line(sender, option, text):
+    with pytest.raises(SinkError) as caught:
+        sender("mqtt.tls.enabled=true", option)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
