@@ -121,8 +121,8 @@ class EdgeTpu:
                 raise
             engine = self._start_with(self._model.stock, stop_fd)  # raises when that fails too
             self._cut_refused = str(error)
-            engine.note = f"the model cut at its heads was refused ({error})"
-            log.warning("Edge TPU: %s; its stock output is used: one person a square, coarser joints", engine.note)
+            engine.note = f"the model cut at its heads was refused ({error}); its stock output is used: one person a square, coarser joints"
+            log.warning("Edge TPU: %s", engine.note)
             return engine
         self._cut_proven = True
         return engine
@@ -202,7 +202,7 @@ class EdgeTpuEngine:
                 results = run.all(fills, decode)
                 self.device_invoke_ms = run.device_ms
             except EdgeTpuError as error:
-                self.failure = error
+                self.failure = error.bare()
                 raise InferenceLostError(error, run.results) from error
             except BaseException:
                 self.failure = run.drain()  # or the next square would be given this one's heads
@@ -313,7 +313,7 @@ class _Run:
             while self._answered < len(self._submitted_at):
                 self._answer()
         except EdgeTpuError as error:
-            return error
+            return error.bare()
         return None
 
     def _submit(self, fill: Fill) -> None:

@@ -174,7 +174,7 @@ def _pci_modules(root: Path) -> tuple[PciModule, ...]:
 
 
 def _accessible(node: Path) -> bool:
-    return os.access(node, os.R_OK | os.W_OK)
+    return os.access(node, os.R_OK | os.W_OK, effective_ids=True)
 
 
 def _entries(directory: Path) -> list[Path]:
@@ -183,7 +183,7 @@ def _entries(directory: Path) -> list[Path]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="ascii", errors="replace").strip()
+        return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:  # gone meanwhile, or an attribute that this device does not have
         return ""
 

@@ -19,10 +19,12 @@ from edge_node.engine.edgetpu_discovery import ROOT, find_hardware, heat_advice
 from edge_node.engine.edgetpu_process import EdgeTpuError, StoppedError
 from edge_node.engine.edgetpu_reasons import PERMANENT
 from edge_node.health import Health
+from edge_node.worker import Worker
 
 log = logging.getLogger(__name__)
 
 PART = "accelerator"
+MODEL_PART = "edgetpu_model"
 HEAT_PART = "edgetpu_temperature"
 LOOK_S = 5.0
 """How often temperatures are read and ages are told."""
@@ -66,12 +68,15 @@ class Keeper:
         self._looked_at = 0.0
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread = threading.Thread(target=self._run, name="edgetpu", daemon=True)
-        self._thread.start()
+        self._error: BaseException | None = None
+        self._worker = Worker("edgetpu", self._run, self._died)
+        self._worker.start()
 
     @property
     def current(self) -> EdgeTpuEngine | None:
-        """The engine to use for the next frame; ``None``: the CPU."""
+        """The engine to use for the next frame; ``None``: the CPU. Raises what ended the keeper's thread, if that failed."""
+        if self._error is not None:
+            raise self._error
         return self._current
 
     def lost(self, engine: EdgeTpuEngine) -> None:
@@ -96,8 +101,7 @@ class Keeper:
         self._stopping = True
         os.eventfd_write(self._stop_fd, 1)
         self._wake()
-        self._thread.join(STOP_S)
-        if not self._thread.is_alive():  # else the kernel holds the child; the descriptor dies with this process
+        if self._worker.join(STOP_S):  # else the kernel holds the child; the descriptors die with this process
             os.close(self._wake_fd)
             os.close(self._stop_fd)
 
@@ -110,8 +114,10 @@ class Keeper:
                 self._one_life()
         except StoppedError:
             pass
-        finally:
-            self._tried.set()
+
+    def _died(self, error: BaseException | None) -> None:
+        self._error = error
+        self._tried.set()
 
     def _one_life(self) -> None:
         """From one start to the end of what it started, and the wait after it."""
@@ -140,11 +146,12 @@ class Keeper:
         self._health.count("edgetpu_starts")
         self._health.fact("edgetpu", engine.description)
         self._health.fact("edgetpu_output", engine.graph)
+        self._health.problem(MODEL_PART, engine.note)
         log.info("the Edge TPU is at work: %s", engine.description)
 
     def _not_started(self, error: EdgeTpuError) -> None:
         self._failures += 1
-        self._problem = error
+        self._problem = error.bare()
         self._tried.set()
         self._health.fact("edgetpu", str(error))
         self._health.count("edgetpu_start_failures")

@@ -50,6 +50,10 @@ class EdgeTpuError(EngineError):
         self.reason = reason
         self.stage = stage
 
+    def bare(self) -> "EdgeTpuError":
+        """The same without its traceback, to be kept: the frames it refers to hold the shared memory."""
+        return EdgeTpuError(self.reason, str(self), self.stage)
+
 
 class StoppedError(EngineError):
     """The start was given up because the node stops."""

@@ -17,29 +17,7 @@ from edge_node.engine.runtime import load_runtime
 from edge_node.errors import ModelError
 from edge_node.pose.movenet import decode
 from tests.simtpu import helper
-from tests.simtpu.simtpu import Fault, compiled_for_runtime, simulated_tpu
-
-
-@pytest.fixture(scope="module")
-def cpu_model(shared):
-    return shared.models / "movenet_single_pose_lightning_ptq.tflite"
-
-
-@pytest.fixture(scope="module")
-def compiled_model(shared):
-    return shared.models / "movenet_single_pose_lightning_ptq_edgetpu.tflite"
-
-
-@pytest.fixture(scope="module")
-def device(cpu_model, compiled_model):
-    with simulated_tpu(cpu_model, compiled_model) as device:
-        yield device
-
-
-@pytest.fixture
-def tpu(device):
-    device.reset()
-    return device
+from tests.simtpu.simtpu import Fault, compiled_for_runtime
 
 
 @pytest.fixture(scope="module")
