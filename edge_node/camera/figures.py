@@ -55,11 +55,14 @@ class _Crossing:
 
 
 class Scene:
-    """A scene of ``people`` figures at most; another ``seed`` gives other sizes, ways and times."""
+    """A scene of ``people`` figures at most; another ``seed`` gives other sizes, ways and times.
 
-    def __init__(self, width_px: int, height_px: int, people: int = 3, seed: int = 1) -> None:
+    With ``marks`` every joint carries its colour, for the marker model; without, a real MoveNet takes the figures for people.
+    """
+
+    def __init__(self, width_px: int, height_px: int, people: int = 3, seed: int = 1, marks: bool = True) -> None:
         self._width_px, self._height_px = width_px, height_px
-        self._people, self._seed = people, seed
+        self._people, self._seed, self._marks = people, seed, marks
         self._backdrop = _backdrop(width_px, height_px)
         self._round = -1
         self._crossings: list[_Crossing] = []
@@ -75,7 +78,8 @@ class Scene:
         np.copyto(out, self._backdrop)
         for crossing, joints in self._bodies(t_s):
             _draw_body(out, joints, crossing)
-            _draw_marks(out, joints, crossing.height_px)
+            if self._marks:
+                _draw_marks(out, joints, crossing.height_px)
 
     def _bodies(self, t_s: float) -> list[tuple[_Crossing, Joints]]:
         """Everyone on the way at ``t_s``, farthest first, with their joints in pixels."""
@@ -152,7 +156,7 @@ def _progress(share: float) -> tuple[float, float]:
 
 _HEAD = {"nose": (0, 0.1), "left_eye": (0.034, 0.07), "right_eye": (-0.034, 0.07), "left_ear": (0.078, 0.085), "right_ear": (-0.078, 0.085)}
 _SHOULDERS, _HIPS, _KNEES, _ANKLES = 0.21, 0.52, 0.74, 0.95
-_SHOULDER_HALF, _HIP_HALF, _ANKLE_HALF = 0.125, 0.07, 0.08
+_SHOULDER_HALF, _HIP_HALF, _ANKLE_HALF = 0.115, 0.07, 0.08
 _UPPER_ARM, _FORE_ARM = 0.155, 0.145
 
 
@@ -203,8 +207,8 @@ _LIMBS = tuple(
     for a, b, half in (("hip", "knee", 0.05), ("knee", "ankle", 0.04), ("shoulder", "elbow", 0.034), ("elbow", "wrist", 0.03))
 )
 _TRUNK = [INDEX[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
-_TRUNK_EDGE = 0.05
-_HEAD_RADII = (0.075, 0.095)
+_TRUNK_EDGE = 0.025
+_HEAD_RADII = (0.06, 0.08)
 _MARK_RADII = np.where(np.arange(len(KEYPOINTS)) < 5, FACE_RADIUS, BODY_RADIUS)
 
 

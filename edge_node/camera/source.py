@@ -48,10 +48,11 @@ class LocalPath:
 
 @dataclass(frozen=True, slots=True)
 class Synthetic:
-    """The drawn scene: how many people take part in it at most, and which of its variants."""
+    """The drawn scene: how many people take part in it at most, which of its variants, and whether joints are marked (0 or 1)."""
 
     people: int = 3
     seed: int = 1
+    marks: int = 1
 
 
 Source = Auto | PiCamera | Device | Stream | LocalPath | Synthetic
@@ -108,6 +109,8 @@ def _synthetic(options: str) -> Synthetic:
     scene = Synthetic(**values)
     if scene.people > 16:
         raise SourceUnusableError(f"camera.source: synthetic?people={scene.people}: at most 16 people fit into the scene")
+    if scene.marks > 1:
+        raise SourceUnusableError(f"camera.source: synthetic?marks={scene.marks}: must be 0 or 1")
     return scene
 
 

@@ -20,7 +20,7 @@ class SyntheticCamera:
 
     def __init__(self, scene: source.Synthetic, settings: CameraSettings, first_seq: int) -> None:
         self._settings = settings
-        self._scene = Scene(settings.width, settings.height, scene.people, scene.seed)
+        self._scene = Scene(settings.width, settings.height, scene.people, scene.seed, bool(scene.marks))
         self._interval_ns = round(NS_PER_S / settings.fps)
         self._seq = first_seq
         self._started_ns = time.monotonic_ns() - first_seq * self._interval_ns

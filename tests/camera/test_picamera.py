@@ -1,0 +1,180 @@
+"""The Pi camera's backend, against a stand-in for picamera2 (``picamera2_standin``): no Raspberry Pi is involved."""
+
+import dataclasses
+import importlib
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_node.camera.capture import Capture
+from edge_node.camera.factory import choose, open_camera
+from edge_node.camera.source import PiCamera
+from edge_node.config.models import Camera as CameraSettings
+from edge_node.errors import CameraError, SourceUnusableError
+from edge_node.health import Health
+from edge_node.slot import Latest
+
+STANDIN = Path(__file__).parent / "picamera2_standin"
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """The board that the stand-in plays; each test says what it does."""
+    monkeypatch.syspath_prepend(str(STANDIN))
+    for name in ("picamera2", "libcamera"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    module = importlib.import_module("picamera2")
+    yield module.board
+    for name in ("picamera2", "libcamera"):
+        sys.modules.pop(name, None)
+
+
+def settings(**changes):
+    return CameraSettings(source="picamera2", width=100, height=80, fps=100.0, stall_s=0.5).model_copy(update=changes)
+
+
+def ramp(image):
+    """Red is the column, green the row: the picture as the sensor saw it."""
+    height, width = image.shape[:2]
+    return (image[..., 0] == np.arange(width)).all() and (image[..., 1] == np.arange(height)[:, None]).all()
+
+
+def test_gives_rgb_frames_without_the_padding_of_rows(board):
+    camera = open_camera(settings())
+    frame = camera.read()
+    assert frame.image.shape == (80, 100, 3)
+    assert frame.image.flags.c_contiguous
+    assert ramp(frame.image)
+    camera.close()
+
+
+def test_turns_bgr_memory_into_rgb(board):
+    board.gives_format = "RGB888"
+    camera = open_camera(settings())
+    assert ramp(camera.read().image)
+
+
+def test_refuses_a_format_that_is_not_rgb(board):
+    board.gives_format = "YUV420"
+    with pytest.raises(CameraError, match="gives YUV420 instead of BGR888"):
+        open_camera(settings())
+    assert board.opened == 0
+
+
+def test_gives_every_request_back_and_keeps_the_picture(board):
+    camera = open_camera(settings())
+    frames = [camera.read() for _ in range(8)]
+    assert board.outstanding == 0
+    assert [int(frame.image[0, 0, 2]) for frame in frames] == list(range(8))
+    camera.close()
+    assert board.opened == 0
+
+
+def test_stamps_frames_with_the_sensors_time(board):
+    camera = open_camera(settings(), first_seq=7)
+    before_ns = time.monotonic_ns()
+    frame = camera.read()
+    assert frame.seq == 7
+    assert frame.media_ns == frame.captured_ns
+    assert time.monotonic_ns() - 100_000_000 < frame.captured_ns < time.monotonic_ns() - 8_000_000
+    assert abs(frame.ts - (time.time() - (time.monotonic_ns() - frame.captured_ns) / 1e9)) < 0.05
+    assert frame.captured_ns > before_ns - 8_000_000
+
+
+def test_leaves_out_a_first_frame_from_before_the_start(board):
+    board.stale_first = True
+    camera = open_camera(settings())
+    started_ns = time.monotonic_ns()
+    frame = camera.read()
+    assert frame.image[0, 0, 2] == 1
+    assert frame.captured_ns > started_ns - 20_000_000
+
+
+def test_leaves_out_cancelled_requests(board):
+    board.cancelled = (1, 2)
+    camera = open_camera(settings())
+    assert [int(camera.read().image[0, 0, 2]) for _ in range(3)] == [0, 3, 4]
+    assert board.outstanding == 0
+
+
+def test_gives_up_when_every_request_is_cancelled(board):
+    board.cancelled = tuple(range(100))
+    with pytest.raises(CameraError, match="cancelled one after the other"):
+        open_camera(settings(fps=240.0)).read()
+
+
+def test_flips_by_the_cameras_own_transform(board):
+    open_camera(settings(hflip=True, vflip=True))
+    assert dataclasses.asdict(board.configurations[0]["transform"]) == {"hflip": 1, "vflip": 1}
+
+
+def test_asks_for_no_queue_the_rate_and_the_mode_that_sees_most(board):
+    open_camera(settings(fps=30.0))
+    asked = board.configurations[0]
+    assert asked["queue"] is False
+    assert asked["controls"] == {"FrameDurationLimits": (33333, 33333)}
+    assert asked["sensor"] == {"output_size": (1640, 1232), "bit_depth": 10}
+
+
+def test_says_which_cameras_there_are(board):
+    with pytest.raises(CameraError, match=r"there is no camera 1 \(connected: 0\)"):
+        open_camera(settings(source="picamera2:1"))
+
+
+def test_says_that_a_size_is_refused_and_gives_the_camera_back(board):
+    board.refuses_size = True
+    with pytest.raises(CameraError, match="100x80 is refused"):
+        open_camera(settings())
+    assert board.opened == 0
+
+
+def test_says_that_another_program_has_the_camera(board):
+    open_camera(settings())
+    with pytest.raises(CameraError, match="another program may be using it"):
+        open_camera(settings())
+
+
+def test_auto_prefers_the_boards_own_camera(board):
+    assert choose() == PiCamera(0)
+
+
+def test_auto_does_not_take_a_usb_camera_that_libcamera_lists(board):
+    board.cameras = 0
+    with pytest.raises(CameraError, match="no camera found"):
+        choose()
+
+
+def test_without_picamera2_says_what_to_install():
+    with pytest.raises(SourceUnusableError, match="apt install python3-picamera2"):
+        open_camera(settings())
+
+
+def test_a_stall_is_flushed_and_the_camera_opened_again(board):
+    board.stall_after = 5
+    health, slot = Health(), Latest()
+    capture = Capture(settings(), slot, health)
+    thread = threading.Thread(target=capture.run)
+    thread.start()
+    frames = [slot.get(5) for _ in range(12)]
+    capture.stop()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert board.flushed >= 1
+    assert health.report().counters["camera_reopened"] >= 1
+    assert [b.seq > a.seq for a, b in zip(frames, frames[1:], strict=False)] == [True] * 11
+
+
+def test_a_stop_that_hangs_in_the_driver_does_not_hold_up_the_end(board):
+    board.stop_hangs = True
+    slot = Latest()
+    capture = Capture(settings(), slot, Health())
+    thread = threading.Thread(target=capture.run)
+    thread.start()
+    assert slot.get(5) is not None
+    capture.stop()
+    thread.join(3)
+    assert not thread.is_alive()
