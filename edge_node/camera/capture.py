@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 FIRST_BACK_OFF_S = 0.5
 LAST_BACK_OFF_S = 10.0
-TICK_S = 0.5
+TICK_S = 0.25
 STUCK_READERS = 3
 CLOSE_S = 1.0
 

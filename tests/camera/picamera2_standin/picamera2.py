@@ -50,10 +50,11 @@ class CompletedRequest:
 class MappedArray:
     def __init__(self, request, stream, reshape=True, write=True):
         assert stream == "main"
-        self._request, self._reshape = request, reshape
+        self._request, self._reshape, self._write = request, reshape, write
 
     def __enter__(self):
-        self.array = self._request.buffer
+        self.array = self._request.buffer.view()
+        self.array.flags.writeable = self._write
         if self._reshape:
             main = self._request.config["main"]
             width, height = main["size"]
@@ -85,8 +86,9 @@ class Picamera2:
         self._stopped = threading.Event()
         self._taken = 0
 
-    def create_video_configuration(self, main, sensor, buffer_count, queue, controls, transform):
-        return dict(main=dict(main), sensor=sensor, buffer_count=buffer_count, queue=queue, controls=controls, transform=transform)
+    def create_video_configuration(self, *, main, sensor, buffer_count, queue, controls, transform):
+        asked = {"sensor": sensor, "buffer_count": buffer_count, "queue": queue, "controls": controls, "transform": transform}
+        return {"main": dict(main), **asked}
 
     def configure(self, configuration):
         if board.refuses_size:

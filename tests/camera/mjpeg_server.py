@@ -1,0 +1,68 @@
+"""A small real camera server: MJPEG over HTTP on localhost, which can stall, hang up, refuse and come back."""
+
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+
+BOUNDARY = b"frame"
+
+
+class MjpegServer:
+    """Serves a picture whose red counts up, at ``fps``. ``stalled`` keeps the connection and sends nothing; ``status`` is the answer."""
+
+    def __init__(self, fps=30, status=200, port=0):
+        self.fps, self.status = fps, status
+        self.stalled = threading.Event()
+        self.connections = 0
+        self._closing = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                server._serve(self)
+
+            def log_message(self, *_):
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._http.daemon_threads = True
+        self.port = self._http.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}/video"
+        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        """Hang up and listen no more."""
+        self._closing.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+    def _serve(self, handler):
+        self.connections += 1
+        handler.send_response(self.status)
+        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=" + BOUNDARY.decode())
+        handler.end_headers()
+        if self.status != 200:
+            return
+        number = 0
+        while not self._closing.wait(1 / self.fps):
+            if self.stalled.is_set():
+                continue
+            picture = np.full((120, 160, 3), (0, 0, number % 256), np.uint8)
+            _, jpeg = cv2.imencode(".jpg", picture)
+            head = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(jpeg))
+            try:
+                handler.wfile.write(head + jpeg.tobytes() + b"\r\n")
+            except OSError:
+                return
+            number += 1
+
+
+def free_port():
+    """A port on which nothing listens."""
+    server = MjpegServer()
+    server.close()
+    time.sleep(0.05)
+    return server.port

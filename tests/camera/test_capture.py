@@ -1,0 +1,174 @@
+"""The capture thread: what it does with files, and with cameras that get stuck or lost. The cameras here fail on purpose."""
+
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from edge_node.camera.capture import STUCK_READERS, Capture
+from edge_node.camera.stamps import LiveStamper
+from edge_node.config.models import Camera as CameraSettings
+from edge_node.errors import CameraError, ClosedError, SourceUnusableError
+from edge_node.health import Health
+from edge_node.slot import Latest
+
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+
+
+class FailingCamera:
+    """Gives ``frames`` frames, then does what ``then`` says."""
+
+    live = True
+    description = "a camera that fails"
+
+    def __init__(self, first_seq, frames, then):
+        self._stamper = LiveStamper(first_seq)
+        self._left, self._then = frames, then
+
+    def read(self):
+        if self._left == 0:
+            return self._then()
+        self._left -= 1
+        time.sleep(0.01)
+        return self._stamper.stamp(IMAGE, time.monotonic_ns())
+
+    def close(self):
+        pass
+
+
+def lost():
+    raise CameraError("the cable came off")
+
+
+def stuck():
+    threading.Event().wait(30)
+
+
+class Run:
+    """A capture thread over cameras made one after the other by ``makers``; the last maker is used again and again."""
+
+    def __init__(self, *makers, **settings):
+        self.slot, self.health, self.error = Latest(), Health(), None
+        self._makers = list(makers)
+        self.capture = Capture(CameraSettings(source=0, stall_s=0.5).model_copy(update=settings), self.slot, self.health, self._opener)
+        self.thread = threading.Thread(target=self._body)
+        self.thread.start()
+
+    def _opener(self, _settings, first_seq, _health):
+        maker = self._makers.pop(0) if len(self._makers) > 1 else self._makers[0]
+        return maker(first_seq)
+
+    def _body(self):
+        try:
+            self.capture.run()
+        except Exception as error:  # noqa: BLE001 - a thread's boundary
+            self.error = error
+
+    def stop(self):
+        self.capture.stop()
+        self.thread.join(4)
+        assert not self.thread.is_alive()
+
+
+def gives(frames, then):
+    return lambda first_seq: FailingCamera(first_seq, frames, then)
+
+
+def test_every_frame_of_a_file_arrives_and_the_slot_is_closed(shared):
+    slot, health = Latest(), Health()
+    thread = threading.Thread(target=Capture(CameraSettings(source=str(shared.clips / "squats.mp4")), slot, health).run)
+    thread.start()
+    seqs = []
+    for _ in range(65):
+        seqs.append(slot.get(5).seq)
+        time.sleep(0.002)
+    with pytest.raises(ClosedError):
+        slot.get(5)
+    thread.join(5)
+    assert seqs == list(range(65))
+    assert "camera_dropped" not in health.report().counters
+    assert health.report().stages["capture"].p50_ms > 0
+    assert "720x1280 5 fps, 65 frames" in health.report().facts["camera"]
+
+
+def test_a_live_source_never_waits_and_what_it_drops_is_counted():
+    slot, health = Latest(), Health()
+    capture = Capture(CameraSettings(source="synthetic", fps=100.0, width=64, height=64), slot, health)
+    thread = threading.Thread(target=capture.run)
+    thread.start()
+    first = slot.get(5)
+    time.sleep(0.5)
+    later = slot.get(5)
+    capture.stop()
+    thread.join(5)
+    assert later.seq - first.seq > 20
+    assert health.report().counters["camera_dropped"] > 20
+
+
+def test_a_source_that_can_never_work_ends_the_run_with_its_reason():
+    slot = Latest()
+    with pytest.raises(SourceUnusableError, match="no such file"):
+        Capture(CameraSettings(source="/no/such/clip.mp4"), slot, Health()).run()
+    with pytest.raises(ClosedError):
+        slot.get(0)
+
+
+def test_a_lost_camera_is_opened_again_and_numbered_on():
+    run = Run(gives(3, lost), gives(10**6, lost))
+    frames = [run.slot.get(5) for _ in range(6)]
+    assert run.health.problems() == {}
+    assert run.health.report().counters["camera_reopened"] == 1
+    run.stop()
+    assert all(b.seq > a.seq for a, b in itertools.pairwise(frames))
+
+
+def test_a_lost_camera_is_said_while_it_is_lost():
+    run = Run(gives(1, lost), gives(0, lost))
+    run.slot.get(5)
+    time.sleep(0.3)
+    assert run.health.problems() == {"camera": "the cable came off"}
+    run.stop()
+    assert run.error is None
+
+
+def test_a_read_that_never_comes_back_is_left_behind():
+    run = Run(gives(2, stuck), gives(10**6, lost))
+    for _ in range(8):
+        assert run.slot.get(6) is not None
+    assert run.health.report().counters["camera_reopened"] == 1
+    run.stop()
+
+
+def test_the_end_does_not_wait_for_a_read_that_never_comes_back():
+    run = Run(gives(1, stuck), stall_s=60.0)
+    run.slot.get(5)
+    begun = time.monotonic()
+    run.stop()
+    assert time.monotonic() - begun < 2
+
+
+def test_too_many_stuck_reads_end_the_process_instead_of_piling_up():
+    run = Run(gives(1, stuck))
+    run.thread.join(30)
+    assert isinstance(run.error, CameraError)
+    assert f"{STUCK_READERS} attempts" in str(run.error)
+
+
+def test_a_consumer_that_closes_the_slot_ends_the_run():
+    run = Run(gives(10**6, lost))
+    run.slot.get(5)
+    run.slot.close()
+    run.thread.join(5)
+    assert not run.thread.is_alive()
+    assert run.error is None
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_lost_camera():
+    def broken():
+        raise ZeroDivisionError
+
+    run = Run(gives(1, broken))
+    run.thread.join(5)
+    assert isinstance(run.error, ZeroDivisionError)

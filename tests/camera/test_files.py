@@ -1,0 +1,169 @@
+"""Video files and folders of pictures."""
+
+import itertools
+import logging
+import time
+from contextlib import closing
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_node.camera.factory import open_camera
+from edge_node.config.models import Camera as CameraSettings
+from edge_node.errors import SourceUnusableError
+from edge_node.health import Health
+
+MS = 1_000_000
+
+
+def frames_of(source, health=None, **settings):
+    with closing(open_camera(CameraSettings(source=str(source), **settings), health=health)) as camera:
+        return list(iter(camera.read, None))
+
+
+def write_picture(path, colour=(0, 0, 0), size=(16, 12)):
+    cv2.imwrite(str(path), np.full((size[1], size[0], 3), colour[::-1], np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("clip", "frames", "shape", "apart_ms"),
+    [
+        ("squats.mp4", 65, (1280, 720, 3), 200),
+        ("dance.mp4", 120, (576, 576, 3), 33),
+        ("two_people_jumping.mp4", 230, (994, 1768, 3), 33),
+        ("people_one_by_one.mp4", 1394, (432, 768, 3), 100),
+    ],
+)
+def test_gives_every_frame_of_a_clip_at_its_own_times(shared, clip, frames, shape, apart_ms):
+    with closing(open_camera(CameraSettings(source=str(shared.clips / clip)))) as camera:
+        assert not camera.live
+        last, count = None, 0
+        for frame in iter(camera.read, None):
+            assert frame.seq == count
+            assert frame.image.shape == shape
+            if last:
+                assert (frame.media_ns - last) // MS == apart_ms
+            last, count = frame.media_ns, count + 1
+    assert count == frames
+
+
+def test_frames_are_rgb_and_the_same_as_the_decoders(shared):
+    capture = cv2.VideoCapture(str(shared.clips / "dance.mp4"))
+    _, bgr = capture.read()
+    with closing(open_camera(CameraSettings(source=str(shared.clips / "dance.mp4")))) as camera:
+        image = camera.read().image
+    assert image.flags.c_contiguous
+    assert (image == bgr[..., ::-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("flips", "expected"),
+    [({"hflip": True}, np.s_[:, ::-1]), ({"vflip": True}, np.s_[::-1]), ({"hflip": True, "vflip": True}, np.s_[::-1, ::-1])],
+)
+def test_frames_are_mirrored_and_turned_as_asked(shared, flips, expected):
+    clip = str(shared.clips / "dance.mp4")
+    with closing(open_camera(CameraSettings(source=clip))) as plain, closing(open_camera(CameraSettings(source=clip, **flips))) as flipped:
+        assert (flipped.read().image == plain.read().image[expected]).all()
+
+
+def test_a_held_frame_is_not_written_over(shared):
+    with closing(open_camera(CameraSettings(source=str(shared.clips / "dance.mp4")))) as camera:
+        first = camera.read()
+        copy = first.image.copy()
+        for _ in range(20):
+            camera.read()
+        assert (first.image == copy).all()
+
+
+def test_real_time_plays_at_the_files_rate(shared):
+    with closing(open_camera(CameraSettings(source=str(shared.clips / "dance.mp4"), realtime=True))) as camera:
+        assert camera.live
+        frames = [camera.read() for _ in range(10)]
+    for before, after in itertools.pairwise(frames):
+        assert after.captured_ns - before.captured_ns == after.media_ns - before.media_ns
+
+
+def test_real_time_leaves_out_what_is_late(shared):
+    with closing(open_camera(CameraSettings(source=str(shared.clips / "dance.mp4"), realtime=True))) as camera:
+        camera.read()
+        time.sleep(0.5)
+        assert camera.read().seq >= 10
+
+
+def test_loop_starts_again_and_time_goes_on(shared):
+    with closing(open_camera(CameraSettings(source=str(shared.clips / "squats.mp4"), loop=True))) as camera:
+        frames = [(frame.seq, frame.media_ns) for frame in itertools.islice(iter(camera.read, None), 140)]
+    assert [seq for seq, _ in frames] == list(range(140))
+    assert {(b - a) // MS for (_, a), (_, b) in itertools.pairwise(frames)} == {200}
+
+
+def test_a_folder_comes_in_natural_order_with_the_rate_of_the_camera(tmp_path):
+    for number in (1, 10, 2):
+        write_picture(tmp_path / f"img{number}.png", (number, 20, 30))
+    (tmp_path / "notes.txt").write_text("no picture")
+    frames = frames_of(tmp_path, fps=10.0)
+    assert [frame.image[0, 0].tolist() for frame in frames] == [[1, 20, 30], [2, 20, 30], [10, 20, 30]]
+    assert {b.media_ns - a.media_ns for a, b in itertools.pairwise(frames)} == {100 * MS}
+
+
+def test_one_picture_is_a_source_too(tmp_path):
+    write_picture(tmp_path / "a.png")
+    assert len(frames_of(tmp_path / "a.png")) == 1
+
+
+def test_a_damaged_picture_of_a_folder_is_skipped_said_and_counted(tmp_path, caplog):
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"\x89PNG nonsense")
+    health = Health()
+    with caplog.at_level(logging.WARNING):
+        frames = frames_of(tmp_path, health)
+    assert [frame.seq for frame in frames] == [0, 1]
+    assert health.report().counters["camera_skipped"] == 1
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path}/1.png: not a picture that can be read; skipped"]
+
+
+def test_a_video_that_is_cut_off_gives_what_is_there_and_says_so(tmp_path, caplog):
+    whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for shade in range(40):
+        writer.write(np.full((48, 64, 3), shade * 5, np.uint8))
+    writer.release()
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 4])
+    with caplog.at_level(logging.WARNING):
+        frames = frames_of(cut)
+    assert 10 < len(frames) < 40
+    assert "the file is damaged or cut off" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: folder / "missing.mp4", "no such file or folder"),
+        (lambda folder: _written(folder / "text.mp4", b"this is no video"), "not a video that can be read"),
+        (lambda folder: _written(folder / "empty.mp4", b""), "the file is empty"),
+        (lambda folder: _made(folder / "nothing"), "no pictures in this folder"),
+        (lambda folder: _written(folder / "bad.png", b"\x89PNG nonsense"), "none of its 1 pictures can be read"),
+    ],
+)
+def test_what_can_never_give_a_frame_is_refused_in_one_line(tmp_path, make, says):
+    with pytest.raises(SourceUnusableError, match=says) as refused:
+        frames_of(make(tmp_path))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_clip_without_its_index_is_refused(shared, tmp_path):
+    cut = _written(tmp_path / "cut.mp4", (shared.clips / "squats.mp4").read_bytes()[:100_000])
+    with pytest.raises(SourceUnusableError, match="not a video that can be read"):
+        frames_of(cut)
+
+
+def _written(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def _made(path):
+    path.mkdir()
+    return path

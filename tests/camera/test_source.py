@@ -1,0 +1,81 @@
+"""What the text of ``camera.source`` means."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, Stream, Synthetic, is_lossless, parse_source
+from edge_node.errors import SourceUnusableError
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("auto", Auto()),
+        ("picamera2", PiCamera(0)),
+        ("picamera2:1", PiCamera(1)),
+        (0, Device(Path("/dev/video0"))),
+        ("2", Device(Path("/dev/video2"))),
+        ("/dev/video0", Device(Path("/dev/video0"))),
+        ("clips/a.mp4", LocalPath(Path("clips/a.mp4"))),
+        ("synthetic", Synthetic(people=3, seed=1, marks=1)),
+        ("synthetic?people=5&seed=9&marks=0", Synthetic(people=5, seed=9, marks=0)),
+        ("rtsp://cam/stream1", Stream("rtsp://cam/stream1", "rtsp://cam/stream1")),
+        ("http://[::1]:8080/video", Stream("http://[::1]:8080/video", "http://[::1]:8080/video")),
+    ],
+)
+def test_every_form_of_a_source(text, meaning):
+    assert parse_source(text) == meaning
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is no source"),
+        (-1, "is no source"),
+        ("picamera2:x", "picamera2:1 for the second camera"),
+        ("synthetic?poeple=2", "did you mean people"),
+        ("synthetic?people=many", "whole number"),
+        ("synthetic?people=99", "at most 16"),
+        ("synthetic?marks=2", "0 or 1"),
+        ("ftp://host/a.mp4", "is no stream"),
+        ("rtsp://", "is no stream"),
+        ("http://host:port/", "not a usable address"),
+    ],
+)
+def test_what_is_no_source_says_what_would_be(text, says):
+    with pytest.raises(SourceUnusableError, match=says):
+        parse_source(text)
+
+
+def test_a_password_in_the_address_is_never_shown():
+    stream = parse_source("rtsp://user:secret@cam:8554/live?token=abc")
+    assert stream.url == "rtsp://user:secret@cam:8554/live?token=abc"
+    assert stream.shown == "rtsp://cam:8554/live"
+
+
+def test_the_login_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("EDGE_NODE_CAMERA_USERNAME", "me")
+    monkeypatch.setenv("EDGE_NODE_CAMERA_PASSWORD", "p@ss/word")
+    stream = parse_source("rtsp://cam/live")
+    assert stream.url == "rtsp://me:p%40ss%2Fword@cam/live"
+    assert "ss" not in stream.shown.removeprefix("rtsp://cam/")
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_source_or_refused_in_one_line(text):
+    try:
+        parse_source(text)
+        refusal = ""
+    except SourceUnusableError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+
+
+def test_only_files_played_as_fast_as_possible_lose_nothing():
+    assert is_lossless("clip.mp4", realtime=False)
+    assert not is_lossless("clip.mp4", realtime=True)
+    assert not is_lossless("synthetic", realtime=False)
+    assert not is_lossless("rtsp://cam/live", realtime=False)

@@ -1,0 +1,163 @@
+"""Network cameras, against a real MJPEG server on this machine."""
+
+import functools
+import threading
+import time
+from contextlib import closing, contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_node.camera.capture import Capture
+from edge_node.camera.explain import why_not
+from edge_node.camera.factory import open_camera
+from edge_node.config.models import Camera as CameraSettings
+from edge_node.errors import CameraError
+from edge_node.health import Health
+from edge_node.slot import Latest
+from tests.camera.mjpeg_server import MjpegServer, free_port
+
+
+def settings(url, **changes):
+    return CameraSettings(source=url, stall_s=1.0, **changes)
+
+
+@contextmanager
+def capturing(settings):
+    """A running capture thread: its slot and its health."""
+    slot, health = Latest(), Health()
+    capture = Capture(settings, slot, health)
+    thread = threading.Thread(target=capture.run)
+    thread.start()
+    try:
+        yield slot, health
+    finally:
+        capture.stop()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def wait_until(condition, seconds=15):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_frames_of_an_http_stream_are_stamped_when_they_arrive():
+    with closing(MjpegServer()) as server, closing(open_camera(settings(server.url))) as camera:
+        frames = [camera.read() for _ in range(20)]
+        assert camera.live
+        assert "160x120" in camera.description
+    reds = [int(frame.image[60, 80, 0]) for frame in frames]
+    assert np.all(np.diff(reds) >= 0)
+    assert reds[-1] > reds[0]
+    assert all(int(frame.image[60, 80, 2]) < 10 for frame in frames)
+    assert all(frame.captured_ns <= time.monotonic_ns() for frame in frames)
+    assert [frame.seq for frame in frames] == list(range(20))
+
+
+def test_a_stalled_stream_is_said_opened_again_and_numbered_on():
+    with closing(MjpegServer()) as server, capturing(settings(server.url)) as (slot, health):
+        before = slot.get(10)
+        server.stalled.set()
+        wait_until(lambda: "camera" in health.problems())
+        assert server.url in health.problems()["camera"]
+        server.stalled.clear()
+        wait_until(lambda: "camera" not in health.problems())
+        slot.get(5)
+        after = slot.get(5)
+        assert after.seq > before.seq
+        assert after.media_ns > before.media_ns
+        assert health.report().counters["camera_reopened"] == 1
+        assert server.connections >= 2
+
+
+def test_a_server_that_goes_away_and_comes_back_is_found_again():
+    server = MjpegServer()
+    with capturing(settings(server.url)) as (slot, health):
+        assert slot.get(10) is not None
+        server.close()
+        wait_until(lambda: "camera" in health.problems())
+        wait_until(lambda: "nothing listens" in health.problems().get("camera", ""))
+        with closing(MjpegServer(port=server.port)):
+            wait_until(lambda: "camera" not in health.problems())
+            assert slot.get(5) is not None
+
+
+def test_a_camera_that_is_not_there_at_first_is_waited_for():
+    port = free_port()
+    with capturing(settings(f"http://127.0.0.1:{port}/video")) as (slot, health):
+        wait_until(lambda: "camera" in health.problems())
+        with closing(MjpegServer(port=port)):
+            assert slot.get(15) is not None
+            assert health.problems() == {}
+
+
+def test_the_end_is_not_held_up_by_a_stalled_stream():
+    with closing(MjpegServer()) as server:
+        with capturing(CameraSettings(source=server.url, stall_s=30.0)) as (slot, _):
+            assert slot.get(10) is not None
+            server.stalled.set()
+            time.sleep(0.2)
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 2.0
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [(401, "wants a login"), (403, "wants a login"), (404, "no stream at this path"), (500, "error 500")]
+)
+def test_a_refusal_is_said_as_the_server_means_it(status, says):
+    with closing(MjpegServer(status=status)) as server, pytest.raises(CameraError, match=says):
+        open_camera(settings(server.url))
+
+
+def test_a_login_that_is_refused_is_told_from_one_that_is_missing(monkeypatch):
+    monkeypatch.setenv("EDGE_NODE_CAMERA_USERNAME", "me")
+    monkeypatch.setenv("EDGE_NODE_CAMERA_PASSWORD", "secret")
+    with closing(MjpegServer(status=401)) as server, pytest.raises(CameraError, match="refuses this login") as refused:
+        open_camera(settings(server.url))
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_nobody_listening_is_said(scheme):
+    port = free_port()
+    with pytest.raises(CameraError, match=f"nothing listens on port {port} of 127.0.0.1"):
+        open_camera(settings(f"{scheme}://127.0.0.1:{port}/video"))
+
+
+def test_an_unknown_host_is_said():
+    assert why_not("rtsp://no-such-host.invalid/live", 1.0) == "unknown host no-such-host.invalid"
+
+
+def test_a_server_that_speaks_something_else_is_said():
+    with closing(MjpegServer()) as server:
+        answer = why_not(f"rtsp://127.0.0.1:{server.port}/video", 1.0)
+    assert answer in ("the server there speaks neither RTSP nor HTTP", "the server answers with error 400")
+
+
+def test_a_clip_on_a_web_server_plays_at_its_own_rate_and_ends(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
+    for shade in range(30):
+        writer.write(np.full((48, 64, 3), shade * 5, np.uint8))
+    writer.release()
+    with serving(tmp_path) as address, closing(open_camera(settings(f"{address}/clip.avi"))) as camera:
+        assert camera.live
+        frames = [(frame.seq, frame.media_ns, frame.captured_ns) for frame in iter(camera.read, None)]
+    assert frames[-1][0] == 29
+    assert (frames[-1][1] - frames[0][1]) // 1_000_000 == 29 * 50
+    assert frames[-1][2] - frames[0][2] == frames[-1][1] - frames[0][1]
+
+
+@contextmanager
+def serving(folder):
+    """A plain web server of the files in ``folder``; gives its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(SimpleHTTPRequestHandler, directory=str(folder))) as http:
+        thread = threading.Thread(target=http.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_address[1]}"
+        http.shutdown()
+        thread.join()
