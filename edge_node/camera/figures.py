@@ -237,21 +237,21 @@ def _draw_marks(out: Image, joints: Joints, height_px: float) -> None:
 
 
 def _covered_by_own_marks(joints: Joints, height_px: float) -> NDArray[np.bool_]:
-    """Joints whose middle lies under, or within a pixel of, a mark that is drawn later."""
+    """Joints whose middle lies under, or within two pixels of, a mark that is drawn later."""
     apart = np.linalg.norm(joints[:, None] - joints[None], axis=2)
     later = np.arange(len(KEYPOINTS))[None] > np.arange(len(KEYPOINTS))[:, None]
-    return np.asarray((later & (apart < _MARK_RADII[None] * height_px + 1)).any(axis=1))
+    return np.asarray((later & (apart < _MARK_RADII[None] * height_px + 2)).any(axis=1))
 
 
 def _covered_by(joints: Joints, other: Joints, height_px: float) -> NDArray[np.bool_]:
-    """Joints whose middle lies under, or within a pixel of, a nearer figure."""
-    covered = np.linalg.norm(joints[:, None] - other[None], axis=2).min(axis=1) <= BODY_RADIUS * height_px + 1
+    """Joints whose middle lies under, or within two pixels of, a nearer figure."""
+    covered = np.linalg.norm(joints[:, None] - other[None], axis=2).min(axis=1) <= BODY_RADIUS * height_px + 2
     for start, end, half in _LIMBS:
-        covered |= _distance(joints, other[start], other[end]) <= half * height_px + 1
+        covered |= _distance(joints, other[start], other[end]) <= half * height_px + 2
     trunk = other[_TRUNK].astype(np.float32)
-    inside = [cv2.pointPolygonTest(trunk, point, True) >= -_TRUNK_EDGE * height_px - 1 for point in joints.tolist()]
+    inside = [cv2.pointPolygonTest(trunk, point, True) >= -_TRUNK_EDGE * height_px - 2 for point in joints.tolist()]
     head = other[INDEX["nose"]] - (0, 0.01 * height_px)
-    in_head = (((joints - head) / (np.array(_HEAD_RADII) * height_px + 1)) ** 2).sum(axis=1) <= 1
+    in_head = (((joints - head) / (np.array(_HEAD_RADII) * height_px + 2)) ** 2).sum(axis=1) <= 1
     return np.asarray(covered | np.array(inside) | in_head)
 
 
