@@ -200,6 +200,10 @@ def _centre(joints: Joints) -> NDArray[np.float64]:
     return np.asarray(joints[torso].mean(axis=0))
 
 
+def _neck(joints: Joints) -> NDArray[np.float64]:
+    return np.asarray(joints[[INDEX["left_shoulder"], INDEX["right_shoulder"]]].mean(axis=0))
+
+
 # What is drawn: (from, to, half width as a share of the height). Limbs are capsules, the trunk a quadrilateral, the head an ellipse.
 _LIMBS = tuple(
     (INDEX[f"{side}_{a}"], INDEX[f"{side}_{b}"], half)
@@ -208,6 +212,7 @@ _LIMBS = tuple(
 )
 _TRUNK = [INDEX[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
 _TRUNK_EDGE = 0.025
+_NECK_HALF = 0.045
 _HEAD_RADII = (0.06, 0.08)
 _MARK_RADII = np.where(np.arange(len(KEYPOINTS)) < 5, FACE_RADIUS, BODY_RADIUS)
 
@@ -220,9 +225,8 @@ def _draw_body(out: Image, joints: Joints, crossing: _Crossing) -> None:
     trunk = _fixed(joints[_TRUNK])
     cv2.fillConvexPoly(out, trunk, light, cv2.LINE_AA, SHIFT)
     cv2.polylines(out, [trunk], True, light, max(1, round(2 * _TRUNK_EDGE * height_px)), cv2.LINE_AA, SHIFT)
-    neck = joints[[INDEX["left_shoulder"], INDEX["right_shoulder"]]].mean(axis=0)
     nose = joints[INDEX["nose"]]
-    _line(out, neck, nose, light, 0.09 * height_px)
+    _line(out, _neck(joints), nose, light, 2 * _NECK_HALF * height_px)
     axes = np.round(np.array(_HEAD_RADII) * height_px * (1 << SHIFT)).astype(int)
     head = _fixed(nose - (0, 0.01 * height_px))
     cv2.ellipse(out, head.tolist(), axes.tolist(), 0, 0, 360, (max(crossing.tone - 15, 0),) * 3, -1, cv2.LINE_AA, SHIFT)
@@ -248,6 +252,7 @@ def _covered_by(joints: Joints, other: Joints, height_px: float) -> NDArray[np.b
     covered = np.linalg.norm(joints[:, None] - other[None], axis=2).min(axis=1) <= BODY_RADIUS * height_px + 2
     for start, end, half in _LIMBS:
         covered |= _distance(joints, other[start], other[end]) <= half * height_px + 2
+    covered |= _distance(joints, _neck(other), other[INDEX["nose"]]) <= _NECK_HALF * height_px + 2
     trunk = other[_TRUNK].astype(np.float32)
     inside = [cv2.pointPolygonTest(trunk, point, True) >= -_TRUNK_EDGE * height_px - 2 for point in joints.tolist()]
     head = other[INDEX["nose"]] - (0, 0.01 * height_px)

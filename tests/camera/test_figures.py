@@ -22,7 +22,7 @@ def picture(scene, t_s):
 
 
 @given(st.floats(0, 10 * ROUND_S), st.integers(0, 5), st.integers(0, 1000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_visible_joint_is_drawn_in_its_colour_where_the_truth_says(t_s, people, seed):
     scene = Scene(*SIZE, people, seed)
     image = picture(scene, t_s)
