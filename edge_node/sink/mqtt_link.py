@@ -162,16 +162,13 @@ def _advice(refusal: str) -> str:
 def _unreachable(place: str, error: OSError | ValueError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of the broker at {place} is not accepted: {error.verify_message}; check mqtt.host and mqtt.tls.ca_file"
-    if isinstance(error, ssl.SSLError):
-        return (
-            f"no TLS with the broker at {place}: {error.reason or error}; check mqtt.port and mqtt.tls, and whether it wants a certificate"
-        )
+    if isinstance(error, ssl.SSLError | ConnectionResetError):
+        why = error.reason if isinstance(error, ssl.SSLError) else "it closed the connection at once"
+        return f"no understanding with the broker at {place}: {why}; check mqtt.port and mqtt.tls, and whether it wants a certificate"
     if isinstance(error, socket.gaierror | UnicodeError | ValueError):
         return f"unknown host in {place}; check mqtt.host"
     if isinstance(error, ConnectionRefusedError):
         return f"no broker listens at {place}; check mqtt.host and mqtt.port, or start the broker"
-    if isinstance(error, ConnectionResetError):
-        return f"the broker at {place} closed the connection at once; check mqtt.port and mqtt.tls"
     if isinstance(error, TimeoutError):
         return f"the broker at {place} cannot be reached: no answer"
     return f"the broker at {place} cannot be reached: {error.strerror if isinstance(error, OSError) else error}"
