@@ -35,9 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sequence",
         metavar="WHAT",
         help="a clip with truth (a .json file, or a folder of them: docs/evaluate.md); virtual or virtual:MOTION (a camera that moves "
-        "over the pictures of --coco: pan, zoom, shake, cuts)",
+        "over the pictures of --coco: pan, zoom, shake, cuts); crowd (people of --coco crossing); synthetic (the drawn scene)",
     )
     sequences.add_argument("--frames", type=_positive, default=60, metavar="N", help="frames of each sequence made here (default: 60)")
+    sequences.add_argument("--figures", type=_positive, default=6, metavar="N", help="people of a crowd or of the drawn scene (default: 6)")
     parser.add_argument(
         "--max-inferences",
         type=_positive,
@@ -83,7 +84,7 @@ def _sequences(arguments: argparse.Namespace, settings: Settings, engine: Engine
     if arguments.coco:
         pictures = read_coco(arguments.coco, arguments.annotations).pictures[: arguments.limit]
     alone = settings.current.pose.max_people == 1
-    sequences = sequences_of(arguments.sequence, pictures, frames=arguments.frames, alone=alone)
+    sequences = sequences_of(arguments.sequence, pictures, frames=arguments.frames, figures=arguments.figures, alone=alone)
     runs, parts = [], list[SequenceResult]()
     for number, sequence in enumerate(sequences):
         _show_progress(number, len(sequences))

@@ -95,7 +95,7 @@ def _read(file: Path) -> ClipFile:
     try:
         document = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise AnnotationError(f"{file}: no such file or folder; or one of: virtual") from None
+        raise AnnotationError(f"{file}: no such file or folder; or one of: virtual, crowd, synthetic") from None
     except OSError as error:
         raise AnnotationError(f"{file}: cannot be read: {error.strerror}") from None
     except ValueError as error:

@@ -6,12 +6,17 @@ from pathlib import Path
 from edge_node.errors import UsageError
 from edge_node.evaluate.clips import find_clips
 from edge_node.evaluate.coco import Picture
+from edge_node.evaluate.crowd import Crowd
+from edge_node.evaluate.drawn import DrawnScene
 from edge_node.evaluate.truth import Sequence
 from edge_node.evaluate.virtual import MOTIONS, virtual_cameras
 
+CROWD_WAYS = 3
+"""Crowds that go different ways are averaged: one crossing more or less decides a single one."""
 
-def sequences_of(what: str, pictures: Several[Picture], *, frames: int, alone: bool) -> list[Sequence]:
-    """``virtual``, ``virtual:MOTION``, or the path of clips. ``alone``: one person at a time.
+
+def sequences_of(what: str, pictures: Several[Picture], *, frames: int, figures: int, alone: bool) -> list[Sequence]:
+    """``virtual``, ``virtual:MOTION``, ``crowd``, ``synthetic``, or the path of clips. ``alone``: one person at a time.
 
     Raises ``UsageError`` for a name that stands for nothing, ``AnnotationError`` when the sequences cannot be made.
     """
@@ -20,6 +25,10 @@ def sequences_of(what: str, pictures: Several[Picture], *, frames: int, alone: b
         if motion and motion not in MOTIONS:
             raise UsageError(f"--sequence {what}: {motion} is no motion; there are {', '.join(MOTIONS)}")
         return list(virtual_cameras(_demanded(what, pictures), [motion] if motion else list(MOTIONS), frames, alone))
+    if what == "crowd":
+        return [Crowd(_demanded(what, pictures), figures, frames, seed) for seed in range(CROWD_WAYS)]
+    if what == "synthetic":
+        return [DrawnScene(figures, frames)]
     return list(find_clips(Path(what)))
 
 

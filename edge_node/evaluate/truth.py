@@ -8,6 +8,9 @@ import numpy as np
 
 from edge_node.data import Image, KeypointArray
 
+FEWEST_VISIBLE = 5
+"""Somebody of a crowd with fewer visible keypoints is hidden: nobody is asked to find them."""
+
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in frame pixels."""
 

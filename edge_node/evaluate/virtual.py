@@ -4,28 +4,21 @@ A view of the picture is a rectangle that moves; the annotation goes through the
 moves is the camera, so a person's joints move together; each person's own motion is the business of ``crowd``.
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_node.data import Image
-from edge_node.evaluate.coco import FEWEST_LABELLED, SMALL_AREA_PX, Annotation, AnnotationError, Picture
+from edge_node.evaluate.coco import Annotation, AnnotationError, Picture
 from edge_node.evaluate.truth import Box, TrueFrame, TruePerson
+from edge_node.evaluate.warp import Affine, moved, noisy, similarity, warped
 
 FRAME_SIZE_PX = (640, 480)
 FPS = 30.0
-SENSOR_NOISE = 3.0
-"""Standard deviation of the noise added to each pixel: without it, a camera that rests would give the same frame again."""
 CUT_EVERY_S = 1.0
-
-Affine = NDArray[np.float64]
-"""float64 [2, 3]: picture to frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +32,8 @@ class View:
 
     def affine(self) -> Affine:
         """From picture to frame, both with (0, 0) at the outer corner of the first pixel."""
-        scale = FRAME_SIZE_PX[0] / self.width_px
-        cos, sin = scale * math.cos(self.roll), scale * math.sin(self.roll)
-        matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
-        matrix[:, 2] = np.array(FRAME_SIZE_PX) / 2 - matrix[:, :2] @ (self.x_px, self.y_px)
-        return matrix
+        middle = (FRAME_SIZE_PX[0] / 2, FRAME_SIZE_PX[1] / 2)
+        return similarity(FRAME_SIZE_PX[0] / self.width_px, self.roll, (self.x_px, self.y_px), middle)
 
 
 def pan(rest: View, t_s: float) -> View:
@@ -98,7 +88,9 @@ class VirtualCamera:
                 rest = _resting_view(picture, image)
             matrix = self._motion(rest, within / FPS).affine()
             people, ignored = _seen(picture.people, matrix, first_id=1 + 1000 * shot)
-            yield TrueFrame(_noisy(warped(image, matrix), index), people, cut=within == 0, ignore_px=ignored)
+            yield TrueFrame(
+                noisy(warped(image, matrix, FRAME_SIZE_PX, cv2.BORDER_REPLICATE), index), people, cut=within == 0, ignore_px=ignored
+            )
 
 
 def virtual_cameras(pictures: Sequence[Picture], motions: Sequence[str], frames: int, alone: bool) -> list[VirtualCamera]:
@@ -114,28 +106,6 @@ def virtual_cameras(pictures: Sequence[Picture], motions: Sequence[str], frames:
     return moving + ([VirtualCamera(fitting, "cuts", shots)] if "cuts" in motions else [])
 
 
-def warped(image: Image, matrix: Affine, border: int = cv2.BORDER_REPLICATE) -> Image:
-    """``image`` through ``matrix`` into a frame, bilinear; an image that shrinks much is softened first, as optics would."""
-    scale = math.hypot(matrix[0, 0], matrix[1, 0])
-    if scale < 0.6:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 / scale), dtype=image.dtype)
-    by_index = matrix.copy()  # cv2 puts (0, 0) at the middle of the first pixel
-    by_index[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    options: dict[str, Any] = {"flags": cv2.INTER_LINEAR, "borderMode": border}
-    return np.asarray(cv2.warpAffine(image, by_index, FRAME_SIZE_PX, **options), dtype=np.uint8)
-
-
-def moved(person: Annotation, matrix: Affine, id_: int) -> TruePerson:
-    """The person through ``matrix``; keypoints that leave the frame are no longer known."""
-    keypoints = person.keypoints_px.copy()
-    keypoints[:, :2] = keypoints[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-    inside = ((keypoints[:, :2] >= 0) & (keypoints[:, :2] < FRAME_SIZE_PX)).all(axis=1)
-    keypoints[~inside, 2] = 0
-    area = person.area_px * abs(float(np.linalg.det(matrix[:, :2])))
-    enough = int((keypoints[:, 2] > 0).sum()) >= FEWEST_LABELLED and area > SMALL_AREA_PX
-    return TruePerson(id_, keypoints, area, demanded=person.measurable and enough)
-
-
 def _resting_view(picture: Picture, image: Image) -> View:
     """Around everyone measurable, with room for motion."""
     boxes = np.array([a.box_px for a in picture.people if a.measurable])
@@ -149,23 +119,10 @@ def _resting_view(picture: Picture, image: Image) -> View:
 def _seen(people: Sequence[Annotation], matrix: Affine, first_id: int) -> tuple[tuple[TruePerson, ...], tuple[Box, ...]]:
     true, ignored = [], []
     for id_, person in enumerate(people, start=first_id):
-        now = moved(person, matrix, id_)
+        now = moved(person, matrix, id_, FRAME_SIZE_PX)
         true.append(now)
         if not now.demanded:
             x0, y0, x1, y1 = person.box_px
             corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]) @ matrix[:, :2].T + matrix[:, 2]
             ignored.append((*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()))
     return tuple(true), tuple(ignored)
-
-
-def _noisy(image: Image, seed: int) -> Image:
-    """Quick reproducible sensor noise: one noise picture, shifted differently for each frame."""
-    rng = np.random.default_rng(seed)
-    dy, dx = (int(v) for v in rng.integers(0, 97, 2))
-    return np.asarray(cv2.add(image, np.roll(_noise_plate(), (dy, dx), axis=(0, 1)), dtype=cv2.CV_8U), dtype=np.uint8)
-
-
-@functools.cache
-def _noise_plate() -> NDArray[np.int16]:
-    rng = np.random.default_rng(0)
-    return np.round(rng.normal(0, SENSOR_NOISE, (FRAME_SIZE_PX[1], FRAME_SIZE_PX[0], 3))).astype(np.int16)

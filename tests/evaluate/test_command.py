@@ -87,7 +87,7 @@ def test_a_table_is_printed_for_people_to_read(shared, some_pictures):
         ),
         (["--sequence", "virtual"], 2, "--sequence virtual: is made from annotated pictures; give them with --coco DIR"),
         (["--sequence", "virtual:spin"], 2, "--sequence virtual:spin: spin is no motion; there are pan, zoom, shake, cuts"),
-        (["--sequence", "nowhere.json"], 1, "nowhere.json: no such file or folder; or one of: virtual"),
+        (["--sequence", "nowhere.json"], 1, "nowhere.json: no such file or folder; or one of: virtual, crowd, synthetic"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(shared, words, code, line):
