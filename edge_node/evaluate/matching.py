@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edge_node.data import KeypointArray
 from edge_node.evaluate.precision import require
-from edge_node.evaluate.truth import Box, TrueFrame, TruePerson, box_around
+from edge_node.evaluate.truth import Box, TrueFrame, TruePerson
 from edge_node.pose.skeleton import SIGMAS
 
 SAME_PERSON_OKS = 0.5
@@ -40,7 +40,7 @@ def scored(frame: TrueFrame, found: Sequence[FoundPerson], inferences: int) -> S
     similarity = oks_table(frame.people, found)
     excused = {f for t, f in assign(similarity, SAME_PERSON_OKS) if not frame.people[t].demanded}
     matched = {f for _, f in assign(similarity, SAME_PERSON_OKS)}
-    excused |= {i for i, person in enumerate(found) if i not in matched and _lies_in(box_around(person.keypoints_px), frame.ignore_px)}
+    excused |= {i for i, person in enumerate(found) if i not in matched and _lies_in(person.keypoints_px, frame.ignore_px)}
     kept = tuple(person for i, person in enumerate(found) if i not in excused)
     return ScoredFrame(tuple(p for p in frame.people if p.demanded and p.known.any()), kept, frame.cut, inferences)
 
@@ -83,12 +83,7 @@ def assign(similarity: Floats, floor: float) -> list[tuple[int, int]]:
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if similarity[r, c] >= floor]
 
 
-def _lies_in(box: Box, ignored: Sequence[Box]) -> bool:
-    """At least half of ``box`` is in one of ``ignored``."""
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    for other in ignored:
-        width = min(box[2], other[2]) - max(box[0], other[0])
-        height = min(box[3], other[3]) - max(box[1], other[1])
-        if width > 0 and height > 0 and width * height >= 0.5 * area:
-            return True
-    return False
+def _lies_in(keypoints_px: KeypointArray, ignored: Sequence[Box]) -> bool:
+    """At least half of the keypoints are in one of ``ignored``."""
+    x, y = keypoints_px[:, 0], keypoints_px[:, 1]
+    return any(bool(np.mean((x >= x0) & (x < x1) & (y >= y0) & (y < y1)) >= 0.5) for x0, y0, x1, y1 in ignored)

@@ -122,3 +122,31 @@ def test_without_the_extra_it_says_what_to_install(shared, some_pictures, tmp_pa
     assert done.returncode == 1
     assert "pycocotools is not installed; install it with: pip install 'edge-node[evaluate]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_virtual_camera_is_followed_and_measured(shared, some_pictures):
+    report = measured(
+        shared, "--coco", some_pictures, "--sequence", "virtual:shake", "--frames", 12, "--max-inferences", 2, "--set", "pose.max_people=1"
+    )
+    assert report["frames"] == 12
+    assert report["pck20"] > 0.7
+    assert report["identity_switches"] == 0
+    assert report["second_difference_true"] > 0
+    assert 0 < report["inferences_per_frame"] <= 2
+    assert [part["name"] for part in report["sequences"]] == ["shake 000000000785"]
+
+
+def test_the_drawn_scene_is_measured_with_the_built_in_model():
+    words = ["--sequence", "synthetic", "--figures", "2", "--frames", "20", "--model", "marker", "--set", "model.threads=1", "--json"]
+    done = evaluate(*words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recall"] > 0.5
+
+
+def test_a_clip_of_ones_own_is_measured(shared, tmp_path):
+    keypoints = [360, 300, 2] * 17
+    frames = [{"people": [{"id": 1, "keypoints": keypoints}]}] * 3
+    clip = {"video": str((shared.clips / "squats.mp4").resolve()), "fps": 5, "frames": frames}
+    (tmp_path / "mine.json").write_text(json.dumps(clip))
+    report = measured(shared, "--sequence", tmp_path)
+    assert (report["frames"], report["person_frames"], report["pck10"]) == (3, 3, 0)

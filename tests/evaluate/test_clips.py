@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_node.evaluate.clips import Clip, find_clips
+from edge_node.evaluate.coco import AnnotationError
+
+KEYPOINTS = [100, 100, 2] * 17
+
+
+def write(folder: Path, document: dict, images: int = 2) -> Path:
+    (folder / "frames").mkdir(exist_ok=True)
+    for index in range(images):
+        cv2.imwrite(str(folder / f"frames/{index:03}.png"), np.full((240, 320, 3), index, np.uint8))
+    file = folder / "clip.json"
+    file.write_text(json.dumps(document))
+    return file
+
+
+def frames(count: int = 2) -> list[dict]:
+    return [{"people": [{"id": 3, "keypoints": KEYPOINTS}]} for _ in range(count)]
+
+
+def test_pictures_of_a_folder_come_in_the_order_of_their_names(tmp_path):
+    clip = Clip(write(tmp_path, {"fps": 12.5, "images": "frames", "frames": frames()}))
+    read = list(clip.frames())
+    assert clip.fps == 12.5
+    assert [int(frame.image[0, 0, 0]) for frame in read] == [0, 1]
+    assert [frame.cut for frame in read] == [True, False]
+    assert read[0].people[0].id == 3
+
+
+def test_frames_may_name_their_pictures(tmp_path):
+    named = [{**frame, "file": f"frames/{index:03}.png"} for index, frame in zip((1, 0), frames(), strict=True)]
+    clip = Clip(write(tmp_path, {"frames": named}))
+    assert [int(frame.image[0, 0, 0]) for frame in clip.frames()] == [1, 0]
+
+
+def test_a_video_gives_its_frames(shared, tmp_path):
+    file = write(tmp_path, {"video": str((shared.clips / "squats.mp4").resolve()), "fps": 5, "frames": frames(3)})
+    assert [frame.image.shape for frame in Clip(file).frames()] == [(1280, 720, 3)] * 3
+
+
+def test_a_folder_stands_for_all_its_clips(tmp_path):
+    write(tmp_path, {"images": "frames", "frames": frames()})
+    (tmp_path / "another.json").write_text((tmp_path / "clip.json").read_text())
+    assert [clip.name for clip in find_clips(tmp_path)] == ["another", "clip"]
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({"images": "frames", "frames": []}, r"clip.json: frames: List should have at least 1 item"),
+        (
+            {"images": "frames", "frames": [{"people": [{"id": 1, "keypoints": [1, 2]}]}]},
+            r"clip.json: frames.0.people.0.keypoints: List should have at least 51",
+        ),
+        ({"images": "frames", "frames": [{"people": [{"keypoints": KEYPOINTS}]}]}, r"clip.json: frames.0.people.0.id: Field required"),
+        ({"frames": frames()}, r"clip.json: needs either video \(a file\) or images \(a folder\)"),
+        ({"images": "frames", "fps": 0, "frames": frames()}, r"clip.json: fps: Input should be greater than 0"),
+    ],
+)
+def test_a_file_in_another_form_is_refused_with_the_place(tmp_path, document, reason):
+    with pytest.raises(AnnotationError, match=reason):
+        Clip(write(tmp_path, document))
+
+
+def test_a_clip_shorter_than_its_truth_is_refused(tmp_path):
+    with pytest.raises(AnnotationError, match="3 frames are annotated, but the clip has 2"):
+        list(Clip(write(tmp_path, {"images": "frames", "frames": frames(3)})).frames())
+
+
+def test_a_video_that_is_none_is_refused(tmp_path):
+    with pytest.raises(AnnotationError, match=r"none\.mp4: not a readable video"):
+        list(Clip(write(tmp_path, {"video": "none.mp4", "frames": frames()})).frames())
