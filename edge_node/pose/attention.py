@@ -14,6 +14,11 @@ CROP_FACTOR = 1.4
 LEAST_SIDE_PX = 24.0
 """A crop is never smaller: below this there is nothing to see."""
 
+MISSED_GROWTH = 0.1
+"""A person's square grows by this share with each look that missed them ..."""
+MISSED_GROWTH_MOST = 1.5
+"""... up to so many times its side."""
+
 SCAN_OVERLAP = 1 / 3
 """Neighbouring scan tiles share at least so much of their side, so that nobody is cut by all of them."""
 
@@ -28,12 +33,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Somebody who is followed and expected at ``keypoints_px``. ``waited``: frames since they were last looked at."""
+    """Somebody who is followed: where the middle of the body is expected and how large it is, in frame pixels.
+
+    ``waited``: frames since they were last looked at; ``misses``: looks in a row that did not find them.
+    """
 
     track: int
-    keypoints_px: KeypointArray
+    centre_px: tuple[float, float]
+    size_px: float
     waited: int
-    lost: bool = False
+    misses: int
 
 
 class Attention:
@@ -43,12 +52,12 @@ class Attention:
         self._scanned = 0
         self._frames = 0
 
-    def plan(self, people: Sequence[Wanted], width_px: int, height_px: int, *, budget: int, full: bool, threshold: float) -> list[Look]:
+    def plan(self, people: Sequence[Wanted], width_px: int, height_px: int, *, budget: int, full: bool) -> list[Look]:
         """At most ``budget`` squares (at least one). ``full``: nobody more can be followed, so no scan is needed."""
         self._frames += 1
-        order = sorted(people, key=lambda p: (p.lost, -p.waited))
+        order = sorted(people, key=lambda p: (p.misses > 0, -p.waited))
         crops = order[: budget - self._scans(order, budget, full)]
-        looks = [Look(crop_of(p.keypoints_px, threshold, CROP_FACTOR), p.track) for p in crops]
+        looks = [Look(_crop_for(p), p.track) for p in crops]
         if len(looks) < budget and not (full and looks):
             looks.append(Look(self._next_scan(width_px, height_px)))
         return looks
@@ -59,7 +68,7 @@ class Attention:
         With more people than budget it is one, once in about so many frames as it takes to look at everyone; a budget of one
         goes to the people in view, or in turns to those lost and to the scan.
         """
-        in_view = sum(not p.lost for p in people)
+        in_view = sum(not p.misses for p in people)
         if in_view == 0:
             return 1 if budget > 1 or not people else self._frames % 2
         if full or budget == 1:
@@ -76,8 +85,18 @@ class Attention:
 def crop_of(keypoints_px: KeypointArray, threshold: float, factor: float) -> Region:
     """The square around a person's joints."""
     x0, y0, x1, y1 = extent_px(keypoints_px, threshold)
-    side = max(factor * max(x1 - x0, y1 - y0), LEAST_SIDE_PX)
-    return Region((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side)
+    return _square((x0 + x1) / 2, (y0 + y1) / 2, factor * max(x1 - x0, y1 - y0))
+
+
+def _crop_for(person: Wanted) -> Region:
+    """Somebody who was missed is looked for in a wider square."""
+    factor = CROP_FACTOR * min(1 + MISSED_GROWTH * person.misses, MISSED_GROWTH_MOST)
+    return _square(*person.centre_px, factor * person.size_px)
+
+
+def _square(x_px: float, y_px: float, side_px: float) -> Region:
+    side = max(side_px, LEAST_SIDE_PX)
+    return Region(x_px - side / 2, y_px - side / 2, side)
 
 
 @lru_cache(maxsize=8)

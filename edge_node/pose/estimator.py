@@ -13,7 +13,8 @@ from edge_node.health import Health
 from edge_node.pose.attention import Attention
 from edge_node.pose.finding import Seen, look
 from edge_node.pose.similarity import areas_px, extent_px
-from edge_node.pose.tracking import Sighting, Track, Tracker
+from edge_node.pose.track import Track
+from edge_node.pose.tracking import Sighting, Tracker
 
 
 class Estimator:
@@ -30,10 +31,10 @@ class Estimator:
         """Everyone in the frame. Raises ``EngineError`` when the model cannot be run at all."""
         config = self._settings.current
         pose = config.pose
-        wanted = self._tracker.wanted(frame.media_ns)
+        wanted = self._tracker.wanted(frame.media_ns, pose.score_threshold)
         budget = pose.max_inferences or (1 if pose.max_people == 1 else pose.max_people + 1)
-        full = sum(not p.lost for p in wanted) >= pose.max_people
-        looks = self._attention.plan(wanted, frame.width_px, frame.height_px, budget=budget, full=full, threshold=pose.score_threshold)
+        full = sum(not p.misses for p in wanted) >= pose.max_people
+        looks = self._attention.plan(wanted, frame.width_px, frame.height_px, budget=budget, full=full)
         seen = look(self._engine, frame.image, [x.region for x in looks], pose.score_threshold)
         started = time.perf_counter()
         sightings = [Sighting(p, x.track) for x, s in zip(looks, seen, strict=True) for p in s.poses]

@@ -1,57 +1,42 @@
 """Who is who: finds of one frame → people with identities that last over frames."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_node.data import KeypointArray, Pose
+from edge_node.data import Pose
 from edge_node.pose.attention import Wanted
-from edge_node.pose.similarity import areas_px, oks
-from edge_node.pose.smoothing import OneEuro
+from edge_node.pose.similarity import areas_px, extent_px, oks
+from edge_node.pose.track import Track, extent_side
 
-APPEAR_SCORE = 0.3
+APPEAR_SCORE = 0.33
 """Somebody new needs this score ..."""
 SURE_SCORE = 0.5
 """... and a second sighting, unless the first has this one."""
-STAY_SCORE = 0.18
+STAY_SCORE = 0.24
 """Somebody who is followed needs only this."""
-SAME_PERSON = 0.15
-"""Least OKS (loose) of a find with where somebody is expected."""
-DUPLICATE = 0.3
-"""A find this alike (OKS, loose) to somebody who is followed is no newcomer."""
+
 LOOSENESS = 2.0
-FORGET_AFTER_S = 1.0
+"""People move between frames: OKS against an expectation is taken with the spread of each joint so many times as wide."""
+SAME_PERSON = 0.15
+"""Least loose OKS of a find with where somebody is expected."""
+OWN_CROP_BONUS = 0.25
+"""A find in somebody's own crop is theirs before anybody else's."""
+SAME_FIND = 0.6
+"""Finds more alike (strict OKS) are the same body, seen in two squares."""
+KNOWN = 0.3
+"""A find so alike (loose OKS) to somebody who is followed is no newcomer."""
+
+FORGET_AFTER_S = 1.5
 """So long the identity of somebody out of sight is kept."""
-TENTATIVE_MISSES = 1
-PREDICT_AT_MOST_S = 0.4
-"""Motion is carried on for so long, then the person is expected to stand still."""
-VELOCITY_GAIN = 0.5
-
-
-@dataclass
-class Track:
-    """One person as the tracker knows them; ``key`` is internal, ``id`` (from 1) is given at the second sighting."""
-
-    key: int
-    keypoints_px: KeypointArray
-    score: float
-    seen_ns: int
-    id: int = 0
-    velocity_px_s: tuple[float, float] = (0.0, 0.0)
-    waited: int = 0
-    misses: int = 0
-    hits: int = 1
-    seen_now: bool = True
-    filter: OneEuro = field(default_factory=OneEuro)
-
-    def expected_px(self, now_ns: int) -> KeypointArray:
-        """Where the joints should be by now, float32 [17, 3]."""
-        ahead_s = min((now_ns - self.seen_ns) / 1e9, PREDICT_AT_MOST_S)
-        moved = self.keypoints_px.copy()
-        moved[:, 0] += np.float32(self.velocity_px_s[0] * ahead_s)
-        moved[:, 1] += np.float32(self.velocity_px_s[1] * ahead_s)
-        return moved
+RETURN_SIZES = 0.4
+"""Somebody out of sight may come back within this distance of where they are expected, in their own sizes ..."""
+RETURN_SIZES_PER_S = 1.2
+"""... and this much more for each second they were gone."""
+RETURN_GROWTH = 1.8
+"""... at most so many times larger or smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,80 +60,121 @@ class Tracker:
         """Everyone, also who is out of sight at the moment."""
         return self._tracks
 
-    def wanted(self, now_ns: int) -> list[Wanted]:
+    def wanted(self, now_ns: int, threshold: float) -> list[Wanted]:
         """Whom attention should look for, and where."""
-        return [Wanted(t.key, t.expected_px(now_ns), t.waited, t.misses > 0) for t in self._tracks]
+        people = []
+        for track in self._tracks:
+            x0, y0, x1, y1 = extent_px(track.expected_px(now_ns), threshold)
+            people.append(Wanted(track.key, ((x0 + x1) / 2, (y0 + y1) / 2), track.size_px, track.waited, track.misses))
+        return people
 
     def update(self, sightings: Sequence[Sighting], looked: set[int], now_ns: int, max_people: int, threshold: float) -> list[Track]:
-        """Takes in what was found in a frame; returns those who are in view. ``looked``: keys of the tracks whose crop was run."""
+        """Takes in what was found in a frame; returns those to tell of: seen now, or not looked at and carried on.
+
+        ``looked``: keys of the tracks whose crop was run. ``now_ns``: the frame's time on the source's time line.
+        """
         for track in self._tracks:
             track.seen_now = False
         free = self._assign(sightings, now_ns, threshold)
         for track in self._tracks:
-            self._account(track, looked)
-        self._tracks = [t for t in self._tracks if self._keeps(t, now_ns)]
+            _count_look(track, looked)
+        self._tracks = [t for t in self._tracks if _keeps(t, now_ns)]
         self._admit(free, now_ns, max_people, threshold)
-        for track in self._tracks:
-            if not track.id and (track.hits >= 2 or track.score >= SURE_SCORE):
-                track.id = self._next_id
-                self._next_id += 1
-        return [t for t in self._tracks if t.id and (t.seen_now or (t.waited and not t.misses))]
+        self._name()
+        return [t for t in self._tracks if t.id and (t.seen_now or not t.misses)]
 
     def _assign(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[Sighting]:
-        """Gives each track its best find; returns finds that are nobody's."""
+        """Gives each track its best find; returns the finds that are nobody's."""
         if not self._tracks or not sightings:
             return list(sightings)
         finds = np.stack([s.pose.keypoints_px for s in sightings])
         expected = np.stack([t.expected_px(now_ns) for t in self._tracks])
         alike = oks(finds, expected, areas_px(expected, threshold), threshold, LOOSENESS)
         own = np.array([[s.track == t.key for t in self._tracks] for s in sightings])
-        value = np.where(alike >= SAME_PERSON, alike + 0.25 * own, -1.0)
-        left = value.copy()
-        while left.size and left.max() > 0:
-            find, who = np.unravel_index(int(left.argmax()), left.shape)
-            pose = sightings[int(find)].pose
-            if pose.score >= STAY_SCORE:
-                _take(self._tracks[int(who)], pose, now_ns, threshold)
-                left[:, who] = -1
-            left[find, :] = -1
-        taken = [t.keypoints_px for t in self._tracks]
-        now = np.stack(taken)
-        doubles = oks(finds, now, areas_px(now, threshold), threshold, LOOSENESS).max(axis=1) >= DUPLICATE
-        return [s for s, double in zip(sightings, doubles, strict=True) if not double]
+        fit = np.array([s.pose.score >= STAY_SCORE for s in sightings])
+        value = np.where((alike >= SAME_PERSON) & fit[:, None], alike + OWN_CROP_BONUS * own, -1.0)
+        same = oks(finds, finds, areas_px(finds, threshold), threshold)
+        while value.max() > 0:
+            find, who = divmod(int(value.argmax()), value.shape[1])
+            self._tracks[who].take(sightings[find].pose, now_ns, threshold)
+            value[:, who] = -1
+            value[same[:, find] >= SAME_FIND] = -1
+        return self._strangers(sightings, finds, now_ns, threshold)
 
-    def _account(self, track: Track, looked: set[int]) -> None:
-        if track.seen_now:
-            track.waited = track.misses = 0
-        elif track.key in looked:
-            track.misses += 1
-            track.waited = 0
-        else:
-            track.waited += 1
-
-    def _keeps(self, track: Track, now_ns: int) -> bool:
-        if not track.id and track.misses >= TENTATIVE_MISSES:
-            return False
-        return (now_ns - track.seen_ns) / 1e9 <= FORGET_AFTER_S
+    def _strangers(self, sightings: Sequence[Sighting], finds: NDArray[np.float32], now_ns: int, threshold: float) -> list[Sighting]:
+        """Finds that are like nobody who is in view."""
+        in_view = [t.expected_px(now_ns) for t in self._tracks if t.seen_now or not t.misses]
+        if not in_view:
+            return list(sightings)
+        known = np.stack(in_view)
+        alike = oks(finds, known, areas_px(known, threshold), threshold, LOOSENESS).max(axis=1)
+        return [s for s, a in zip(sightings, alike, strict=True) if a < KNOWN]
 
     def _admit(self, sightings: Sequence[Sighting], now_ns: int, max_people: int, threshold: float) -> None:
-        """Starts to follow newcomers, the most prominent first, while there is room."""
-        new = [s.pose for s in sightings if s.track is None and s.pose.score >= APPEAR_SCORE]
-        areas = areas_px(np.stack([p.keypoints_px for p in new]), threshold) if new else np.zeros(0)
-        for index in sorted(range(len(new)), key=lambda i: -new[i].score * float(np.sqrt(areas[i]))):
-            if len(self._tracks) >= max_people:
-                return
-            self._tracks.append(Track(self._next_key, new[index].keypoints_px, new[index].score, now_ns))
-            self._next_key += 1
+        """Strangers, the most prominent first: somebody who was lost and comes back, or somebody new while there is room.
+
+        In a crop of somebody's own only that person is looked for.
+        """
+        new = [s for s in sightings if s.pose.score >= APPEAR_SCORE]
+        if not new:
+            return
+        stack = np.stack([s.pose.keypoints_px for s in new])
+        areas = areas_px(stack, threshold)
+        alike = oks(stack, stack, areas, threshold)
+        taken: list[int] = []
+        for index in sorted(range(len(new)), key=lambda i: -new[i].pose.score * float(np.sqrt(areas[i]))):
+            if any(alike[index, t] >= KNOWN for t in taken):
+                continue
+            back = self._who_comes_back(new[index], now_ns, threshold)
+            if back is not None:
+                back.take(new[index].pose, now_ns, threshold)
+            elif new[index].track is not None or len(self._tracks) >= max_people:
+                continue
+            else:
+                self._follow(new[index].pose, now_ns, threshold)
+            taken.append(index)
+
+    def _who_comes_back(self, sighting: Sighting, now_ns: int, threshold: float) -> Track | None:
+        """The lost track this find may be, the nearest if several."""
+        pose = sighting.pose
+        x0, y0, x1, y1 = extent_px(pose.keypoints_px, threshold)
+        side = extent_side(pose.keypoints_px, threshold)
+        near: list[tuple[float, Track]] = []
+        for track in self._tracks:
+            if track.seen_now or not track.misses or sighting.track not in (None, track.key):
+                continue
+            if not 1 / RETURN_GROWTH <= side / track.size_px <= RETURN_GROWTH:
+                continue
+            a0, b0, a1, b1 = extent_px(track.expected_px(now_ns), threshold)
+            away = float(np.hypot((x0 + x1 - a0 - a1) / 2, (y0 + y1 - b0 - b1) / 2)) / track.size_px
+            if away <= RETURN_SIZES + RETURN_SIZES_PER_S * track.unseen_s(now_ns):
+                near.append((away, track))
+        return min(near, key=lambda n: n[0])[1] if near else None
+
+    def _follow(self, pose: Pose, now_ns: int, threshold: float) -> None:
+        side = extent_side(pose.keypoints_px, threshold)
+        self._tracks.append(Track(self._next_key, pose.keypoints_px, pose.score, now_ns, side))
+        self._next_key += 1
+
+    def _name(self) -> None:
+        """An identity for everyone who is believed by now."""
+        for track in self._tracks:
+            if not track.id and (track.hits >= 2 or track.score >= SURE_SCORE):
+                track.id = self._next_id
+                self._next_id += 1
 
 
-def _take(track: Track, pose: Pose, now_ns: int, threshold: float) -> None:
-    elapsed_s = (now_ns - track.seen_ns) / 1e9
-    if elapsed_s > 0:
-        both = (pose.keypoints_px[:, 2] >= threshold) & (track.keypoints_px[:, 2] >= threshold)
-        if both.sum() >= 3:
-            step = np.median(pose.keypoints_px[both, :2] - track.keypoints_px[both, :2], axis=0) / elapsed_s
-            vx, vy = track.velocity_px_s
-            track.velocity_px_s = (vx + VELOCITY_GAIN * (float(step[0]) - vx), vy + VELOCITY_GAIN * (float(step[1]) - vy))
-    track.keypoints_px, track.score, track.seen_ns = pose.keypoints_px, pose.score, now_ns
-    track.hits += 1
-    track.seen_now = True
+def _count_look(track: Track, looked: set[int]) -> None:
+    if track.seen_now:
+        return
+    if track.key in looked:
+        track.miss()
+    else:
+        track.waited += 1
+
+
+def _keeps(track: Track, now_ns: int) -> bool:
+    """Whoever was seen only once must be found when looked at; everybody else is remembered for a while."""
+    if not track.id and track.misses:
+        return False
+    return track.unseen_s(now_ns) <= FORGET_AFTER_S

@@ -1,0 +1,96 @@
+"""One followed person: where they were, how they move, how large they are."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge_node.data import KeypointArray, Pose
+from edge_node.pose.similarity import extent_px
+from edge_node.pose.smoothing import OneEuro
+
+PREDICT_AT_MOST_S = 0.4
+"""Motion is carried on for so long, then the person is expected to stand still."""
+
+VELOCITY_MEMORY_S = 0.1
+"""Time constant of the motion estimate."""
+
+VELOCITY_AFTER_MISS = 0.8
+TRUST_SCORES = (0.2, 0.5)
+"""A pose of the first score says nothing of motion, one of the second all it can."""
+
+SHRINK_PER_S = 1.5
+"""How fast a person's size may fall, as an exponent per second: limbs that the model fails to see do not make somebody small."""
+
+SHRINK_AT_MOST = 0.85
+"""... and from one look to the next, for slow cameras."""
+
+
+@dataclass
+class Track:
+    """One person as the tracker knows them.
+
+    ``key`` is internal; ``id``, from 1, is given when the person is believed. ``size_px``: the longer side of the joints'
+    extent, following growth at once and shrinking slowly. ``waited``: frames since they were looked at; ``misses``: looks in
+    a row that did not find them.
+    """
+
+    key: int
+    keypoints_px: KeypointArray
+    score: float
+    seen_ns: int
+    size_px: float
+    id: int = 0
+    velocity_px_s: tuple[float, float] = (0.0, 0.0)
+    waited: int = 0
+    misses: int = 0
+    hits: int = 1
+    seen_now: bool = True
+    filter: OneEuro = field(default_factory=OneEuro)
+
+    def unseen_s(self, now_ns: int) -> float:
+        """Seconds since the person was last found."""
+        return (now_ns - self.seen_ns) / 1e9
+
+    def expected_px(self, now_ns: int) -> KeypointArray:
+        """Where the joints should be by now, float32 [17, 3]."""
+        ahead_s = min(self.unseen_s(now_ns), PREDICT_AT_MOST_S)
+        moved = self.keypoints_px.copy()
+        moved[:, :2] += np.float32(ahead_s) * np.array(self.velocity_px_s, np.float32)
+        return moved
+
+    def take(self, pose: Pose, now_ns: int, threshold: float) -> None:
+        """The person was found."""
+        elapsed_s = self.unseen_s(now_ns)
+        if elapsed_s > 0:
+            self._learn_motion(pose, elapsed_s, threshold)
+        shrunk = max(np.exp(-SHRINK_PER_S * elapsed_s), SHRINK_AT_MOST) * self.size_px
+        self.size_px = max(extent_side(pose.keypoints_px, threshold), float(shrunk))
+        self.keypoints_px, self.score, self.seen_ns = pose.keypoints_px, pose.score, now_ns
+        self.hits += 1
+        self.waited = self.misses = 0
+        self.seen_now = True
+
+    def miss(self) -> None:
+        """The person was looked for and not found: the motion of the last good sighting is trusted less and less."""
+        self.misses += 1
+        self.waited = 0
+        vx, vy = self.velocity_px_s
+        self.velocity_px_s = (vx * VELOCITY_AFTER_MISS, vy * VELOCITY_AFTER_MISS)
+
+    def _learn_motion(self, pose: Pose, elapsed_s: float, threshold: float) -> None:
+        """By the median of the joints' steps: one joint that jumps moves nobody. A poor pose teaches little."""
+        both = (pose.keypoints_px[:, 2] >= threshold) & (self.keypoints_px[:, 2] >= threshold)
+        if both.sum() < 3:
+            return
+        step = np.median(pose.keypoints_px[both, :2] - self.keypoints_px[both, :2], axis=0) / elapsed_s
+        low, high = TRUST_SCORES
+        trust = min(max((pose.score - low) / (high - low), 0.0), 1.0)
+        gain = trust * elapsed_s / (elapsed_s + VELOCITY_MEMORY_S)
+        vx, vy = self.velocity_px_s
+        self.velocity_px_s = (vx + gain * (float(step[0]) - vx), vy + gain * (float(step[1]) - vy))
+
+
+def extent_side(keypoints_px: KeypointArray, threshold: float) -> float:
+    """The longer side of the extent of the joints that count, in pixels; at least 1."""
+    x0, y0, x1, y1 = extent_px(keypoints_px, threshold)
+    return max(x1 - x0, y1 - y0, 1.0)
