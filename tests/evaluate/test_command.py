@@ -137,7 +137,7 @@ def test_a_virtual_camera_is_followed_and_measured(shared, some_pictures):
 
 
 def test_the_drawn_scene_is_measured_with_the_built_in_model():
-    words = ["--sequence", "synthetic", "--figures", "2", "--frames", "20", "--model", "marker", "--set", "model.threads=1", "--json"]
+    words = ["--sequence", "synthetic", "--figures", "6", "--frames", "20", "--model", "marker", "--set", "model.threads=1", "--json"]
     done = evaluate(*words)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["recall"] > 0.5
