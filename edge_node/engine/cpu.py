@@ -6,7 +6,6 @@ slowest thread after every operator.
 """
 
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
@@ -16,17 +15,16 @@ from numpy.typing import NDArray
 
 from edge_node import paths
 from edge_node.config.models import Model
-from edge_node.engine import Fill, Inference, ModelOutput, StockPoses
-from edge_node.engine.graph import KEYPOINTS, CutModel, StockModel, read_model
+from edge_node.engine import Fill, Inference, ModelOutput
+from edge_node.engine.graph import CutModel, StockModel, read_model
 from edge_node.engine.runtime import Runtime, load_runtime
+from edge_node.engine.square import CPU, Square
 from edge_node.engine.threads import ThreadPlan, fixed_plan, measured_plan
-from edge_node.errors import EngineError, ModelError
+from edge_node.engine.trial import try_unknown
+from edge_node.errors import ModelError
 from edge_node.models import find_model
 
 T = TypeVar("T")
-
-CPU = "cpu"
-_SIGN_BIT = np.uint8(0x80)
 
 
 def open_cpu_engine(settings: Model) -> "CpuEngine":
@@ -35,6 +33,7 @@ def open_cpu_engine(settings: Model) -> "CpuEngine":
     found = find_model(settings.name, settings.directory)
     try:
         model = read_model(found.content, settings.heads)
+        try_unknown(found, runtime, paths.cache_directory())
         if settings.threads:
             plan = fixed_plan(settings.threads)
         else:
@@ -106,72 +105,6 @@ class CpuEngine:
         self._squares = []
 
 
-class Square:
-    """One interpreter: takes one square at a time. Used by one thread at a time."""
-
-    def __init__(self, model: CutModel | StockModel, runtime: Runtime, threads: int) -> None:
-        if model.edgetpu:
-            raise ModelError("compiled for the Edge TPU, it cannot run on the CPU; give the file without _edgetpu in its name")
-        self._model = model
-        try:
-            self._interpreter = runtime.interpreter(model_content=model.content, num_threads=threads)
-            self._allocate(model)
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(f"{runtime.title} cannot run this model: {_first_line(error)}") from error
-        taken = self._interpreter.get_input_details()[0]
-        self._input = self._interpreter.tensor(taken["index"])
-        self._outputs = [self._interpreter.tensor(given["index"]) for given in self._interpreter.get_output_details()]
-        self._in_place = taken["dtype"] in (np.uint8, np.int8)
-        self._signed = taken["dtype"] is np.int8
-        self._staging = None if self._in_place else np.zeros((model.input_size_px, model.input_size_px, 3), np.uint8)
-        self.invoke()  # the first one allocates and packs weights
-
-    def run(self, fill: Fill, decode: Callable[[ModelOutput], T]) -> Inference[T]:
-        """Sample, invoke, decode; raises what ``fill`` and ``decode`` raise, and ``EngineError`` when the model fails."""
-        start = time.perf_counter()
-        self._fill(fill)
-        sampled = time.perf_counter()
-        self.invoke()
-        invoked = time.perf_counter()
-        result = decode(self._output())
-        done = time.perf_counter()
-        return Inference(result, CPU, (sampled - start) * 1e3, (invoked - sampled) * 1e3, (done - invoked) * 1e3)
-
-    def invoke(self) -> None:
-        """Run the model on what is in its input. Raises ``EngineError``."""
-        try:
-            self._interpreter.invoke()
-        except (RuntimeError, ValueError) as error:
-            raise EngineError(f"the model could not be run: {_first_line(error)}") from error
-
-    def _allocate(self, model: CutModel | StockModel) -> None:
-        if isinstance(model, StockModel) and model.resize:
-            index = self._interpreter.get_input_details()[0]["index"]
-            self._interpreter.resize_tensor_input(index, [1, model.input_size_px, model.input_size_px, 3])
-        self._interpreter.allocate_tensors()
-
-    def _fill(self, fill: Fill) -> None:
-        # Views of the interpreter's memory live only inside this call: it refuses to run while one is alive.
-        view = self._input()[0]
-        if self._staging is not None:
-            fill(self._staging)
-            np.copyto(view, self._staging, casting="unsafe")
-            return
-        pixels = view.view(np.uint8)
-        fill(pixels)
-        if self._signed:
-            np.bitwise_xor(pixels, _SIGN_BIT, out=pixels)  # pixel - 128
-
-    def _output(self) -> ModelOutput:
-        arrays = [output() for output in self._outputs]
-        if isinstance(self._model, CutModel):
-            return self._model.heads(arrays)
-        if self._model.layout == "single":
-            return StockPoses(arrays[0][0])
-        people = arrays[0][0]
-        return StockPoses(people[:, : KEYPOINTS * 3].reshape(len(people), KEYPOINTS, 3))
-
-
 def _share_out(
     pool: ThreadPoolExecutor, squares: list[Square], fills: Sequence[Fill], decode: Callable[[ModelOutput], T]
 ) -> list[Inference[T]]:
@@ -191,7 +124,3 @@ def _share_out(
     while others:
         others.pop().result()  # popped: an exception must not be held by this frame, for its traceback holds views
     return results
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

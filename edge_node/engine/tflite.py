@@ -76,7 +76,8 @@ class TfliteFile:
         try:
             self._read()
         except (struct.error, UnicodeDecodeError, OverflowError) as error:
-            raise ModelError(f"damaged TensorFlow Lite file: {error}") from error
+            reason = "an offset leads beyond its end" if "buffer" in str(error) else error
+            raise ModelError(f"damaged TensorFlow Lite file: {reason}") from error
 
     def _read(self) -> None:
         model = _Table(self._bytes, _follow(self._bytes, 0))

@@ -108,3 +108,26 @@ def test_measured_threads_are_remembered(tmp_path, monkeypatch):
     (tmp_path / "threads.json").write_text("{damaged")
     measured_plan(open_square, "a model", tmp_path)
     assert len(opened) == 8
+
+
+def test_an_unknown_file_is_first_run_in_a_child_and_what_passed_is_remembered(shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    content = bytearray((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes())
+    own = tmp_path / "own.tflite"
+    own.write_bytes(content + b"\0")  # not the manifest's any more, and still a model
+    open_cpu_engine(Model(name=str(own), threads=1)).close()
+    (passed,) = (tmp_path / "edge-node" / "tried").iterdir()
+    before = passed.stat().st_mtime_ns
+    open_cpu_engine(Model(name=str(own), threads=1)).close()
+    assert passed.stat().st_mtime_ns == before
+
+
+def test_a_file_that_kills_the_runtime_is_refused_and_the_node_lives(shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    killer = tmp_path / "sitecustomize.py"
+    killer.write_text("import os, sys\nif 'edge_node.engine.trial' in sys.orig_argv: os.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    own = tmp_path / "own.tflite"
+    own.write_bytes((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes() + b"\0")
+    with pytest.raises(ModelError, match=r"own\.tflite: damaged: it crashes .* \(SIGABRT\)"):
+        open_cpu_engine(Model(name=str(own), threads=1))

@@ -1,0 +1,59 @@
+"""A first run of an unknown model file in a child process: a damaged one can crash the runtime, and the node with it.
+
+Files of the manifest are known by their hash and need none. What passed is remembered by hash and runtime.
+"""
+
+import hashlib
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from edge_node.engine.graph import read_model
+from edge_node.engine.runtime import Runtime, load_runtime
+from edge_node.engine.square import Square
+from edge_node.errors import ModelError
+from edge_node.models import FoundModel, manifest
+
+log = logging.getLogger(__name__)
+
+TRIAL_S = 60.0
+
+
+def try_unknown(found: FoundModel, runtime: Runtime, cache: Path) -> None:
+    """Run an unknown file once in a child. Raises ``ModelError`` when the child dies of it or finds it wrong."""
+    if found.path is None or any(found.sha256 == file.sha256 for known in manifest() for file in known.files.values()):
+        return
+    passed = cache / "tried" / hashlib.sha256(f"{found.sha256} {runtime.title}".encode()).hexdigest()[:16]
+    if passed.exists():
+        return
+    command = [sys.executable, "-m", "edge_node.engine.trial", str(found.path), runtime.name]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TRIAL_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"damaged: one run does not end within {TRIAL_S:.0f} s") from error
+    if child.returncode < 0:
+        raise ModelError(f"damaged: it crashes {runtime.title} ({signal.Signals(-child.returncode).name})")
+    if child.returncode:
+        raise ModelError((child.stderr.strip().splitlines() or ["it cannot be run"])[-1])
+    try:
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
+    except OSError as error:  # a read-only cache: it is tried at every start then
+        log.debug("%s", error)
+
+
+def main() -> int:
+    """The child: exit code 1 with the reason on standard error when the file is wrong."""
+    path, runtime = sys.argv[1:]
+    try:
+        Square(read_model(Path(path).read_bytes()), load_runtime(runtime), 1)
+    except ModelError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - this is what the parent reads
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
