@@ -82,11 +82,6 @@ def _path(word: str) -> Device | LocalPath:
     return Device(Path(word)) if word.startswith(DEVICE_FOLDER) else LocalPath(Path(word).expanduser())
 
 
-def is_lossless(text: str | int, realtime: bool) -> bool:
-    """Every frame of this source counts: a file or folder, unless it is played in real time."""
-    return not realtime and isinstance(parse_source(text), LocalPath)
-
-
 def _pi_camera(word: str) -> PiCamera:
     _, colon, number = word.partition(":")
     if word == "picamera2":

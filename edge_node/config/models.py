@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from edge_node.errors import SourceUnusableError
+
 NODE_NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 
@@ -55,6 +57,17 @@ class Camera(Section):
     realtime: bool = Field(False, description="Play a file at its own rate and skip what is late, instead of using every frame.")
     loop: bool = Field(False, description="Start a file or folder again at its end.")
     stall_s: float = Field(5.0, ge=0.5, le=120, description="A live source without a frame for so many seconds is opened again.")
+
+    @field_validator("source")
+    @classmethod
+    def _names_a_source(cls, value: str | int) -> str | int:
+        from edge_node.camera.source import parse_source  # noqa: PLC0415 - only a source that is given has to be understood
+
+        try:
+            parse_source(value)
+        except SourceUnusableError as error:
+            raise ValueError(str(error).removeprefix("camera.source: ")) from error
+        return value
 
 
 class Model(Section):

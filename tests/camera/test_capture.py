@@ -172,3 +172,8 @@ def test_a_fault_of_the_program_is_not_taken_for_a_lost_camera():
     run = Run(gives(1, broken))
     run.thread.join(5)
     assert isinstance(run.error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(("source", "realtime", "lossless"), [("a.mp4", False, True), ("a.mp4", True, False), ("synthetic", False, False)])
+def test_only_files_played_as_fast_as_possible_lose_nothing(source, realtime, lossless):
+    assert Capture(CameraSettings(source=source, realtime=realtime), Latest(), Health()).lossless == lossless

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, Stream, Synthetic, is_lossless, parse_source
-from edge_node.errors import SourceUnusableError
+from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, Stream, Synthetic, parse_source
+from edge_node.config.load import load
+from edge_node.errors import ConfigError, SourceUnusableError
 
 
 @pytest.mark.parametrize(
@@ -74,8 +75,8 @@ def test_any_text_is_a_source_or_refused_in_one_line(text):
     assert "\n" not in refusal
 
 
-def test_only_files_played_as_fast_as_possible_lose_nothing():
-    assert is_lossless("clip.mp4", realtime=False)
-    assert not is_lossless("clip.mp4", realtime=True)
-    assert not is_lossless("synthetic", realtime=False)
-    assert not is_lossless("rtsp://cam/live", realtime=False)
+def test_a_wrong_source_is_a_mistake_in_the_configuration():
+    with pytest.raises(ConfigError) as refused:
+        load(None, {}, ["camera.source=synthetic?poeple=2"])
+    assert len(refused.value.problems) == 1
+    assert "camera.source: synthetic has no option 'poeple', did you mean people?" in refused.value.problems[0]

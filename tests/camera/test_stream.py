@@ -18,6 +18,7 @@ from edge_node.errors import CameraError
 from edge_node.health import Health
 from edge_node.slot import Latest
 from tests.camera.mjpeg_server import MjpegServer, free_port
+from tests.camera.rtsp_server import RtspServer, write_transport_stream
 
 
 def settings(url, **changes):
@@ -161,3 +162,45 @@ def serving(folder):
         yield f"http://127.0.0.1:{http.server_address[1]}"
         http.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def transport_stream(tmp_path_factory):
+    """Three seconds of video, 25 frames a second."""
+    path = tmp_path_factory.mktemp("rtsp") / "clip.ts"
+    write_transport_stream(path, frames=75)
+    return path
+
+
+def test_rtsp_frames_carry_the_streams_own_times(transport_stream):
+    with (
+        closing(RtspServer(transport_stream, seconds=3)) as server,
+        closing(open_camera(settings(f"rtsp://{server.address}/live"))) as camera,
+    ):
+        frames = [(camera.read(), time.monotonic_ns()) for _ in range(40)]
+    apart_ms = np.diff([frame.captured_ns for frame, _ in frames]) / 1e6
+    assert np.median(apart_ms) == pytest.approx(40.0, abs=0.01)
+    assert all(frame.captured_ns <= arrived_ns for frame, arrived_ns in frames)
+    assert all(frame.media_ns == frame.captured_ns for frame, _ in frames)
+
+
+def test_a_stalled_rtsp_camera_is_opened_again(transport_stream):
+    with closing(RtspServer(transport_stream, seconds=3)) as server, capturing(settings(f"rtsp://{server.address}/live")) as (slot, health):
+        assert slot.get(10) is not None
+        server.stalled.set()
+        wait_until(lambda: "camera" in health.problems())
+        server.stalled.clear()
+        wait_until(lambda: health.report().counters.get("camera_reopened", 0) >= 1)
+        assert server.plays >= 2
+
+
+def test_an_rtsp_camera_gets_its_login_from_the_environment(transport_stream, monkeypatch):
+    with closing(RtspServer(transport_stream, seconds=3, user="me:p@ss")) as server:
+        url = f"rtsp://{server.address}/live"
+        with pytest.raises(CameraError, match="wants a login"):
+            open_camera(settings(url))
+        monkeypatch.setenv("EDGE_NODE_CAMERA_USERNAME", "me")
+        monkeypatch.setenv("EDGE_NODE_CAMERA_PASSWORD", "p@ss")
+        with closing(open_camera(settings(url))) as camera:
+            assert camera.read() is not None
+            assert "ss" not in camera.description.removeprefix("rtsp://")
