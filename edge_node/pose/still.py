@@ -1,29 +1,36 @@
-"""Everyone in one picture without a before or after: scan, then look again at each person found."""
+"""Everyone in one picture without a before or after: scan, then look again where it promises most."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge_node.data import Image, KeypointArray, Pose, Region
 from edge_node.engine import Engine
-from edge_node.pose.attention import CROP_FACTOR, crop_of, scan_squares
+from edge_node.pose.attention import crop_of, scan_squares
 from edge_node.pose.finding import look
 from edge_node.pose.region import whole_frame
 from edge_node.pose.similarity import areas_px, extent_px, oks, suppress
 from edge_node.pose.skeleton import KEYPOINTS
-
-THRESHOLD = 0.2
-BOX_FACTOR = 1.05
-"""Side of the square for a given box, as a multiple of the box's longer side (benchmarks/accuracy.md)."""
-DUPLICATE_OKS = 0.5
-"""Finds more alike than this are one person."""
-LEAST_ALIKE = 0.1
-"""A second look that finds nobody so alike (loose OKS) to the first has lost the person."""
-SCAN_SHARE = 0.45
-"""Share of the inferences that goes to scanning before the finds are looked at again."""
+from edge_node.pose.track import extent_side
 
 Box = tuple[float, float, float, float]
+
+THRESHOLD = 0.2
+"""Keypoints count from this score on."""
+BOX_FACTOR = 1.05
+"""Side of the square for a given box, as a multiple of the box's longer side."""
+CROP_FACTOR = 1.25
+"""Side of the square for somebody found, as a multiple of the joints' extent, whose box is a little larger."""
+DUPLICATE_OKS = 0.5
+"""Finds more alike than this are one person."""
+FILLING = 0.6
+"""A person whose extent is this share of the square they were found in is seen as well as they will be."""
+COARSE = 0.15
+"""At this share of the square, a find counts for half of one that fills the square, when one of two must go."""
+SAME_PERSON = 0.1
+"""Least OKS (loose) of what a second look finds with what the first had found, to take its place."""
+TILES_FROM = 7
+"""With fewer inferences for a picture the whole frame is the only scan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +41,42 @@ class Still:
     inferences: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Find:
+    """``filling``: the person's extent as a share of the square's side. ``settled``: looked at in a square of their own."""
+
+    pose: Pose
+    filling: float
+    settled: bool = False
+
+    @property
+    def promise(self) -> float:
+        """What another look may gain: the surer the person and the smaller in the square, the more."""
+        return 0.0 if self.settled else self.pose.score * (FILLING - self.filling)
+
+    @property
+    def worth(self) -> float:
+        """Which of two finds of one person is kept: the better score, discounted where the person was small."""
+        return self.pose.score * self.filling / (self.filling + COARSE)
+
+
 def find_people(image: Image, engine: Engine, max_inferences: int, max_people: int | None = None) -> Still:
     """Everyone in ``image`` (RGB), in at most ``max_inferences`` runs of the model; ``max_people`` keeps the best so many.
 
-    Raises ``EngineError``.
+    After the scan, each further run is a square around the person for whom it promises most. Raises ``EngineError``.
     """
-    height_px, width_px = image.shape[:2]
-    scans = [whole_frame(width_px, height_px)]
-    if max_people != 1:
-        tiles = [s for s in dict.fromkeys(scan_squares(width_px, height_px)) if s != scans[0]]
-        scans += tiles[: max(int(max_inferences * SCAN_SHARE) - 1, 0)]
-    finds = [p for seen in look(engine, image, scans[:max_inferences], THRESHOLD) for p in seen.poses]
-    finds = [finds[i] for i in suppress(finds, THRESHOLD, DUPLICATE_OKS)]
-    used = len(scans[:max_inferences])
-    again = finds[: min(max_inferences - used, max_people or max_inferences)]
-    poses = [*_looked_at_again(image, engine, again), *finds[len(again) :]]
-    kept = [poses[i] for i in suppress(poses, THRESHOLD, DUPLICATE_OKS)]
-    return Still(tuple(kept[:max_people]), used + len(again))
+    scans = _scans(image.shape[1], image.shape[0], max_inferences, max_people)
+    finds = [find for region in scans for find in _looked_at(image, engine, region)]
+    used = len(scans)
+    while used < max_inferences:
+        candidates = _best(finds)[:max_people]
+        chosen = max(candidates, key=lambda f: f.promise, default=None)
+        if chosen is None or chosen.promise <= 0:
+            break
+        finds = _with_second_look(finds, chosen, _looked_at(image, engine, crop_of(chosen.pose.keypoints_px, THRESHOLD, CROP_FACTOR)))
+        used += 1
+    poses = sorted((f.pose for f in _best(finds)), key=lambda p: -p.score)
+    return Still(tuple(poses[:max_people]), used)
 
 
 def pose_in_box(image: Image, engine: Engine, box_px: Box) -> Pose:
@@ -62,20 +88,40 @@ def pose_in_box(image: Image, engine: Engine, box_px: Box) -> Pose:
     return max(poses, key=lambda p: p.score * _overlap(extent_px(p.keypoints_px, THRESHOLD), box_px), default=Pose(_nobody(), 0.0))
 
 
-def _looked_at_again(image: Image, engine: Engine, finds: Sequence[Pose]) -> list[Pose]:
-    """Each person seen in a crop of their own; as before where the crop shows nobody alike."""
-    crops = [crop_of(p.keypoints_px, THRESHOLD, CROP_FACTOR) for p in finds]
-    seen = look(engine, image, crops, THRESHOLD) if crops else []
-    return [_most_alike(find, s.poses) for find, s in zip(finds, seen, strict=True)]
+def _scans(width_px: int, height_px: int, max_inferences: int, max_people: int | None) -> list[Region]:
+    whole = whole_frame(width_px, height_px)
+    if max_people == 1 or max_inferences < TILES_FROM:
+        return [whole]
+    short = min(width_px, height_px)
+    return [whole, *(s for s in dict.fromkeys(scan_squares(width_px, height_px)) if s.side_px == short and s != whole)][:max_inferences]
 
 
-def _most_alike(find: Pose, poses: Sequence[Pose]) -> Pose:
-    if not poses:
-        return find
-    size = areas_px(find.keypoints_px[None], THRESHOLD)
-    alike = oks(np.stack([p.keypoints_px for p in poses]), find.keypoints_px[None], size, THRESHOLD, looseness=2.0)[:, 0]
-    best = int(alike.argmax())
-    return poses[best] if alike[best] > LEAST_ALIKE else find
+def _looked_at(image: Image, engine: Engine, region: Region) -> list[_Find]:
+    poses = look(engine, image, [region], THRESHOLD)[0].poses
+    return [_Find(p, extent_side(p.keypoints_px, THRESHOLD) / region.side_px) for p in poses]
+
+
+def _best(finds: list[_Find]) -> list[_Find]:
+    """One find a person."""
+    order = sorted(finds, key=lambda f: -f.worth)
+    ranked = [Pose(f.pose.keypoints_px, f.worth) for f in order]
+    return [order[i] for i in suppress(ranked, THRESHOLD, DUPLICATE_OKS)]
+
+
+def _with_second_look(finds: list[_Find], chosen: _Find, seen: list[_Find]) -> list[_Find]:
+    """All finds, the chosen one replaced by what its own square showed of the same person, if anything."""
+    before = chosen.pose.keypoints_px[None]
+    alike = (
+        oks(np.stack([f.pose.keypoints_px for f in seen]), before, areas_px(before, THRESHOLD), THRESHOLD, 2.0)
+        if seen
+        else np.zeros((0, 1))
+    )
+    others = [f for f in finds if f is not chosen]
+    best = int(alike[:, 0].argmax()) if len(seen) else -1
+    if best < 0 or alike[best, 0] <= SAME_PERSON:
+        return [*others, _Find(chosen.pose, chosen.filling, settled=True), *seen]
+    settled = _Find(seen[best].pose, seen[best].filling, settled=True)
+    return [*others, settled, *(f for i, f in enumerate(seen) if i != best)]
 
 
 def _overlap(a: Box, b: Box) -> float:
