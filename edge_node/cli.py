@@ -14,6 +14,7 @@ VERBS = {
     "run": "run the node: camera, model, MQTT",
     "demo": "run it all on this machine: a broker, a clip or a drawn scene, poses on the terminal",
     "check-config": "check a configuration file and say every mistake in it",
+    "config": "show what is set and where, and what was tuned; save or reset it",
     "status": "say how the node that runs on this machine is",
     "models": "list, fetch and verify the model files",
     "evaluate": "measure how right the poses are, on annotated pictures and on sequences with truth",

@@ -53,9 +53,9 @@ def _key_lines(key: Key, name: str, indent: str, values: dict[str, Any]) -> list
     mark = " (live)" if key.live else ""
     lines = _comment(f"{key.description}{_range(key)}{mark}", indent)
     if key.path in values:
-        return [*lines, f"{indent}{name}: {_flow(values[key.path])}"]
+        return [*lines, f"{indent}{name}: {flow(values[key.path])}"]
     default = "my-node" if key.path == "node.name" else key.default
-    return [*lines, f"{indent}# {name}: {_flow(default)}"]
+    return [*lines, f"{indent}# {name}: {flow(default)}"]
 
 
 def _range(key: Key) -> str:
@@ -71,7 +71,8 @@ def _comment(text: str, indent: str) -> list[str]:
     return [f"{indent}# {line}" for line in wrapped]
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
+    """``value`` as YAML on one line."""
     if value is None:
         return "null"
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)

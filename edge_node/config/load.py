@@ -47,6 +47,16 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Sequence[
 
     Raises ``ConfigError`` with every mistake.
     """
+    return _validate(_read(path, environment, overrides))
+
+
+def origins(path: Path | None, environment: Mapping[str, str], overrides: Sequence[str] = ()) -> dict[str, str]:
+    """For each key that ``load`` is given: where it was written (``file:line:column``, a variable, ``--set …``)."""
+    places = _read(path, environment, overrides).places
+    return {".".join(str(part) for part in loc): place for loc, place in places.items() if loc}
+
+
+def _read(path: Path | None, environment: Mapping[str, str], overrides: Sequence[str]) -> _Source:
     source = _Source()
     if path is not None:
         _read_file(path, source)
@@ -60,7 +70,7 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Sequence[
             source.problems.append(f"--set {text}: expected KEY=VALUE, such as camera.fps=15")
             continue
         _put(source, key.split("."), value, f"--set {text}")
-    return _validate(source)
+    return source
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:

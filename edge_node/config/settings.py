@@ -87,8 +87,9 @@ class Settings:
             self._overlay, self._current = overlay, current
 
     def reload(self) -> Reloaded:
-        """Read the file again. Raises ``ConfigError``, and keeps what is in force, when the file is not valid.
+        """Read the file again, and the overlay, which ``edge-node config`` may have changed.
 
+        Raises ``ConfigError``, and keeps what is in force, when the file is not valid.
         Keys that need a restart keep their old value until then.
         """
         new = self._load()
@@ -96,6 +97,8 @@ class Settings:
             changed = [key for key in all_keys() if value_of(new, key) != value_of(self._file, key)]
             applied = tuple(key for key in changed if key in live_keys())
             self._file = override(self._file, {key: value_of(new, key) for key in applied})
+            if self._overlay_path is not None:
+                self._overlay = self._read_overlay()
             self._current = override(self._file, self._overlay)
             return Reloaded(applied, tuple(key for key in changed if key not in applied))
 
