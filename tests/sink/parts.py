@@ -10,6 +10,8 @@ import numpy as np
 import orjson
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge_node.config.load import load
 from edge_node.config.settings import Settings
@@ -96,17 +98,27 @@ class Ear:
 
     def __post_init__(self):
         self.heard = []
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=self.version)
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self.options.get("session", ""), protocol=self.version)
         if "username" in self.options:
             self.client.username_pw_set(self.options["username"], self.options.get("password"))
         self.client.reconnect_delay_set(0.1, 0.2)
+        self.client.on_socket_open = lambda _client, _data, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client.on_connect = lambda client, *_: [client.subscribe(t, qos=1) for t in self.topics]
         self.client.on_message = self._on_message
         self.subscribed = False
         self.client.on_subscribe = lambda *_: setattr(self, "subscribed", True)
-        self.client.connect("127.0.0.1", self.port)
+        self._connect()
         self.client.loop_start()
         wait_for(lambda: self.subscribed)
+
+    def _connect(self):
+        keepalive_s = self.options.get("keepalive_s", 60)
+        if "session" not in self.options:
+            self.client.connect("127.0.0.1", self.port, keepalive_s)
+            return
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 3600
+        self.client.connect("127.0.0.1", self.port, keepalive_s, clean_start=False, properties=properties)
 
     def _on_message(self, _client, _data, m):
         self.heard.append(Heard(m.topic, m.payload, m.qos, bool(m.retain), time.time(), m.properties))
