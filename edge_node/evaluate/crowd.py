@@ -1,7 +1,7 @@
 """A crowd with exact truth that a real model can see: people cut out of annotated pictures walk about and cross.
 
-Each goes to and fro on a way of their own, bobs and sways, and hides those behind. The pictures are the user's own, used while
-the sequence runs and never stored.
+Each goes to and fro on a way of their own, bobs, sways, swings arms and legs, and hides those behind. The pictures are the
+user's own, used while the sequence runs and never stored.
 """
 
 import math
@@ -14,6 +14,7 @@ import numpy as np
 from edge_node.data import Image
 from edge_node.evaluate.coco import Picture
 from edge_node.evaluate.cutouts import Cutout, cutouts
+from edge_node.evaluate.limbs import Limbs
 from edge_node.evaluate.truth import FEWEST_VISIBLE, TrueFrame, TruePerson
 from edge_node.evaluate.warp import Affine, Opacity, moved, noisy, similarity, warped, warped_opacity
 
@@ -31,6 +32,7 @@ class _Walk:
     phase: float
     feet_px: float
     height_px: float
+    stride_s: float
 
     def affine(self, cutout: Cutout, t_s: float) -> Affine:
         """From the cut-out to the frame at ``t_s``: where the feet are, a step's bob twice a second, a little sway."""
@@ -63,11 +65,20 @@ class Crowd:
             people: list[TruePerson] = []
             for number, (cutout, walk) in enumerate(zip(self._people, walks, strict=True)):
                 matrix = walk.affine(cutout, index / FPS)
-                covered = _paste(image, cutout, matrix)
+                now = _posed(cutout, walk, index / FPS)
+                covered = _paste(image, now, matrix)
                 people = [_hidden_by(person, covered) for person in people]
-                people.append(moved(cutout.person, matrix, number + 1, SIZE_PX))
+                people.append(moved(now.person, matrix, number + 1, SIZE_PX))
             true = tuple(replace(p, demanded=p.demanded and int((p.keypoints_px[:, 2] == 2).sum()) >= FEWEST_VISIBLE) for p in people)
             yield TrueFrame(noisy(image, index), true, cut=index == 0)
+
+
+def _posed(cutout: Cutout, walk: _Walk, t_s: float) -> Cutout:
+    """The cut-out with arms and legs as they are at ``t_s``."""
+    height, width = cutout.opacity.shape
+    limbs = Limbs(cutout.person.keypoints_px, (width, height), walk.stride_s)
+    image, opacity = limbs.drawn(cutout.image, cutout.opacity, t_s)
+    return Cutout(image, opacity, replace(cutout.person, keypoints_px=limbs.keypoints(t_s)))
 
 
 def _walks(figures: int, seed: int) -> list[_Walk]:
@@ -84,6 +95,7 @@ def _walks(figures: int, seed: int) -> list[_Walk]:
                 phase=2 * math.pi * (number / figures + float(chance.uniform(-0.05, 0.05))),
                 feet_px=SIZE_PX[1] * (0.78 + 0.19 * near),
                 height_px=SIZE_PX[1] * (0.45 + 0.2 * near),
+                stride_s=float(chance.uniform(1.0, 1.6)),
             )
         )
     return walks
