@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from pathlib import Path
 from types import FrameType
 
 from edge_node import log as logging_setup
@@ -63,9 +64,11 @@ class Failure:
 class Node:
     """One node: made from its settings, run once, on the main thread."""
 
-    def __init__(self, settings: Settings, frame_limit: int | None = None) -> None:
+    def __init__(self, settings: Settings, frame_limit: int | None = None, file: Path | None = None) -> None:
+        """``frame_limit``: end after so many frames. ``file``: the configuration file, to which viewers may save."""
         self._settings = settings
         self._frame_limit = frame_limit
+        self._file = file
         self._health = Health()
         self._notifier = Notifier()
         # A SimpleQueue, because its put is safe in a signal handler.
@@ -127,11 +130,12 @@ class Node:
         if config.mqtt.enabled:
             from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415
 
-            yield mqtt_sink(self._settings, self._health, about, lossless=lossless)
+            actions = {"restart": lambda: self.ask(Wish.RESTART)}
+            yield mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions)
         if config.web.enabled:
             from edge_node.sink.web.sink import WebSink  # noqa: PLC0415
 
-            yield WebSink(self._settings, self._health, about)
+            yield WebSink(self._settings, self._health, about, self._file)
 
     def _camera(self) -> str:
         return str(self._health.report().facts.get("camera", self._settings.current.camera.source))

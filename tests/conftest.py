@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+# A busy machine is no reason to fail: what is slow is for the benchmarks to say.
+hypothesis_settings.register_profile("edge_node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("edge_node")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import sys
 
 from edge_node import log, paths
-from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.commands.settings_arguments import add_settings_arguments, configuration_file, loader
 from edge_node.config.settings import Settings
 
 
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     log.configure(settings.current.log)
     from edge_node.node import Node  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
 
-    node = Node(settings, arguments.frames)
+    node = Node(settings, arguments.frames, configuration_file(arguments))
     code = node.run()
     if node.restart_wanted:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same program anew, with the same arguments

@@ -1,12 +1,14 @@
 """What a viewer may ask for: look at pictures or not, tune, reset, save. Everything else is refused with a reason."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from edge_node.config.keys import Key, live_keys, value_of
 from edge_node.config.models import Config
+from edge_node.config.save import plan, write
 from edge_node.config.settings import Settings
 from edge_node.errors import EdgeNodeError
 from edge_node.sink.web.server import Viewer
@@ -15,10 +17,10 @@ from edge_node.sink.web.server import Viewer
 class Requests:
     """Does what viewers ask for. Called on the server's thread."""
 
-    def __init__(self, settings: Settings, save: Callable[[bool], str] | None) -> None:
-        """``save(write)`` gives the difference that saving makes, and with ``write`` makes it; ``None`` where there is no file."""
+    def __init__(self, settings: Settings, file: Path | None) -> None:
+        """``file``: the configuration that tuned values can be saved to; ``None`` where there is none."""
         self._settings = settings
-        self._save = save
+        self._file = file
 
     def handle(self, viewer: Viewer, message: str | bytes) -> str | None:
         """Answer one message; ``None`` when none is owed."""
@@ -45,9 +47,18 @@ class Requests:
         if kind == "reset" and (key is None or isinstance(key, str)):
             self._settings.reset(key)
             return _answer(number, value=None)
-        if kind == "save" and self._save is not None:
-            return _answer(number, value=self._save(request.get("write") is True))
+        if kind == "save" and self._file is not None:
+            return _answer(number, value=self._save(self._file, request.get("write") is True))
         return _answer(number, reason="no such request" if kind != "save" else "the node runs without a configuration file")
+
+    def _save(self, file: Path, wanted: bool) -> str:
+        """The difference that saving makes to the file; made only when ``wanted``."""
+        change = plan(file, self._settings.overlay)
+        if wanted and change.diff:
+            write(change)
+            self._settings.reload()
+            self._settings.reset()
+        return change.diff
 
 
 def described_keys(config: Config, overlay: Mapping[str, Any]) -> list[dict[str, Any]]:

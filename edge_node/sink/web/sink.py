@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -35,13 +36,13 @@ class WebSink:
 
     name = "web"
 
-    def __init__(self, settings: Settings, health: Health, about: Callable[[], About], save: Callable[[bool], str] | None = None) -> None:
-        """``about`` says which model and camera are at work. ``save``: see ``Requests``."""
+    def __init__(self, settings: Settings, health: Health, about: Callable[[], About], file: Path | None = None) -> None:
+        """``about`` says which model and camera are at work. ``file``: the configuration to save to."""
         self._settings = settings
         self._health = health
         self._about = about
         self._config = settings.current.web
-        self._requests = Requests(settings, save)
+        self._requests = Requests(settings, file)
         self._server = PageServer(self._config, Access(self._config, self._token()), self._hello, self._requests.handle)
         self._told: Config | None = None
         self._next_health = 0.0

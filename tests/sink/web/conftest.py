@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edge_node.config.files import commented_yaml
 from edge_node.config.load import load
 from edge_node.config.settings import Settings
 from edge_node.data import People, Person, Region
@@ -26,7 +28,7 @@ class Page:
     settings: Settings
     health: Health
     port: int
-    saved: list[bool]
+    file: Path
 
     def show(self, people: People) -> None:
         self.sink.deliver(people)
@@ -59,24 +61,21 @@ def standing(seq: int, x: float = 0.5, image: Any = None, count: int = 1) -> Peo
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Page]]:
+def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """Start pages; ``serve("web.show_image=true", token="…")``."""
     started: list[WebSink] = []
+    file = tmp_path / "edge-node.yaml"
 
     def start(*overrides: str, token: str | None = None) -> Page:
         if token is not None:
             monkeypatch.setenv("EDGE_NODE_WEB_TOKEN", token)
-        settings = Settings(lambda: load(None, {}, ["node.name=hall", "web.enabled=true", "web.port=0", *overrides]))
-        health, saved = Health(), list[bool]()
-
-        def save(write: bool) -> str:
-            saved.append(write)
-            return "-  # max_people: 6\n+  max_people: 2\n"
-
-        sink = WebSink(settings, health, lambda: ABOUT, save)
+        file.write_text(commented_yaml())
+        settings = Settings(lambda: load(file, {}, ["node.name=hall", "web.enabled=true", "web.port=0", *overrides]))
+        health = Health()
+        sink = WebSink(settings, health, lambda: ABOUT, file)
         sink.start()
         started.append(sink)
-        return Page(sink, settings, health, int(health.report().facts["web_port"]), saved)
+        return Page(sink, settings, health, int(health.report().facts["web_port"]), file)
 
     yield start
     for sink in started:

@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
+from edge_node.config.load import load
 from edge_node.data import People
 
 Serve = Callable[..., Any]
@@ -190,12 +191,13 @@ def test_a_zone_is_drawn_by_keyboard(serve: Serve, standing: Standing, browser: 
 def test_saving_shows_the_difference_first(serve: Serve, browser: Browser) -> None:
     page = serve()
     tab = open_tab(browser, page)
+    page.settings.set("pose.max_people", 2)
     tab.locator("#save").click()
     expect(tab.locator("#save-diff")).to_contain_text("max_people: 2")
-    assert page.saved == [False]
+    assert load(page.file, {}).pose.max_people == 6
     tab.locator("#save-confirm").click()
     expect(tab.locator("#tuning-result")).to_have_text("saved to the configuration file")
-    assert page.saved == [False, True]
+    assert load(page.file, {}).pose.max_people == 2
 
 
 def test_a_lost_connection_is_told_and_comes_back(serve: Serve, standing: Standing, browser: Browser) -> None:

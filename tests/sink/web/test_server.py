@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from edge_node.config.load import load
 from edge_node.data import People
 from edge_node.errors import SinkError
 from edge_node.sink.web.access import COOKIE
@@ -195,11 +196,15 @@ def test_zones_are_set_and_bad_ones_refused(serve: Serve) -> None:
 
 def test_saving_shows_the_difference_before_it_writes(serve: Serve) -> None:
     page = serve()
+    before = page.file.read_text()
     with view(page.port) as viewer:
-        assert "max_people" in ask(viewer, type="save", write=False)["value"]
-        assert page.saved == [False]
+        ask(viewer, type="set", key="pose.max_people", value=2)
+        assert "+  max_people: 2" in ask(viewer, type="save", write=False)["value"]
+        assert page.file.read_text() == before
         ask(viewer, type="save", write=True)
-        assert page.saved == [False, True]
+    assert load(page.file, {}).pose.max_people == 2
+    assert page.settings.overlay == {}
+    assert page.settings.current.pose.max_people == 2
 
 
 def test_tuning_can_be_switched_off(serve: Serve) -> None:
