@@ -16,6 +16,7 @@ VERBS = {
     "check-config": "check a configuration file and say every mistake in it",
     "config": "show what is set and where, and what was tuned; save or reset it",
     "status": "say how the node that runs on this machine is",
+    "watch": "every node of a broker, live: people, rate, accelerator",
     "models": "list, fetch and verify the model files",
     "evaluate": "measure how right the poses are, on annotated pictures and on sequences with truth",
 }

@@ -1,0 +1,135 @@
+import json
+import logging
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_node.client import Client, ClientError, MessageError, decode_pose
+from edge_node.commands import watch
+from edge_node.data import People
+from edge_node.sink.messages import encode_pose
+from tests.sink.parts import person, wait_for
+
+
+def people_of(*persons):
+    return People(7, 1, 1, 1_700_000_000.25, 640, 480, "edgetpu", persons)
+
+
+@pytest.mark.parametrize("layout", ["flat", "named"])
+def test_what_was_encoded_is_read_back(layout):
+    sent = people_of(person(1), person(2))
+    read = decode_pose(encode_pose(sent, layout))
+    assert (read.seq, read.ts, read.width_px, read.height_px, read.accelerator) == (7, 1_700_000_000.25, 640, 480, "edgetpu")
+    assert [p.id for p in read.people] == [1, 2]
+    for there, here in zip(sent.people, read.people, strict=True):
+        assert here.keypoints.dtype == np.float32
+        np.testing.assert_allclose(here.keypoints, there.keypoints, atol=5.1e-5)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+            lambda c: st.lists(c) | st.dictionaries(st.sampled_from(["v", "seq", "people", "ts"]), c),
+        ).map(orjson.dumps),
+    )
+)
+def test_whatever_is_no_pose_is_refused_with_a_reason(payload):
+    with pytest.raises(MessageError):
+        decode_pose(payload)
+
+
+def test_a_pose_of_a_later_version_is_refused():
+    content = orjson.loads(encode_pose(people_of()))
+    with pytest.raises(MessageError, match="version 2"):
+        decode_pose(orjson.dumps({**content, "v": 2}))
+
+
+def test_poses_come_typed_and_the_fleet_shows_every_node(broker, sender, caplog):
+    with Client("127.0.0.1", broker.port) as client:
+        one = sender(f"mqtt.port={broker.port}")
+        two = sender(f"mqtt.port={broker.port}", "node.name=n2")
+        one.online()
+        two.online()
+        one.run(0.6, 30, persons=2)
+        node, people = next(client.poses(timeout_s=5))
+        assert (node, len(people.people)) == ("n1", 2)
+        wait_for(lambda: {name for name, view in client.fleet().items() if view.online} == {"n1", "n2"})
+        view = client.fleet()["n1"]
+        assert view.info["model"]["name"] == "model"
+        assert view.pose_rate_hz == pytest.approx(30, rel=0.5)
+        two.health.problem("camera", "unplugged")
+        wait_for(lambda: client.fleet()["n2"].problems == {"camera": "unplugged"})
+        client._paho.publish("edge_node/v1/n1/health", b"nonsense").wait_for_publish()
+        one.stop()
+        wait_for(lambda: not client.fleet()["n1"].online)
+        client._paho.publish("edge_node/v1/n1/status", b"", retain=True)
+        wait_for(lambda: "n1" not in client.fleet())
+    assert "edge_node/v1/n1/health is not understood" in caplog.text
+
+
+def test_whoever_is_slow_misses_the_oldest_poses(broker, sender):
+    with Client("127.0.0.1", broker.port) as client:
+        node = sender(f"mqtt.port={broker.port}", lossless=True)
+        for _ in range(400):
+            node.offer()
+        node.stop()
+        wait_for(lambda: client.fleet()["n1"].people.seq == 399)
+        kept = [people.seq for _, people in client.poses(timeout_s=0.1)]
+        assert kept[-1] == 399
+        assert len(kept) <= 256
+
+
+def test_a_broker_that_is_not_there_is_said():
+    with pytest.raises(ClientError, match=r"the broker at 127\.0\.0\.1:1 cannot be reached"), Client("127.0.0.1", 1):
+        pass
+
+
+def test_a_refused_login_is_said(mosquitto_with):
+    strict = mosquitto_with("allow_anonymous false")
+    with pytest.raises(ClientError, match="refused the login: Not authorized"), Client("127.0.0.1", strict.port):
+        pass
+
+
+def watch_once(port, capsys, *options):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    watch.add_arguments(parser)
+    code = watch.run(parser.parse_args(["--host", "127.0.0.1", "--port", str(port), "--once", *options]))
+    return code, capsys.readouterr().out
+
+
+def test_watch_once_tells_how_the_nodes_are(broker, sender, capsys):
+    assert watch_once(broker.port, capsys) == (1, watch.screen([], 1000))
+    node = sender(f"mqtt.port={broker.port}")
+    node.online()
+    node.run(1.2, 30, persons=1)
+    code, text = watch_once(broker.port, capsys, "--json")
+    assert code == 0
+    (said,) = json.loads(text)
+    assert (said["node"], said["state"], said["accelerator"], said["people"]) == ("n1", "online", "cpu", 1)
+    assert watch_once(broker.port, capsys, "--node", "other")[0] == 1
+    node.health.problem("camera", "unplugged")
+    wait_for(lambda: "! camera: unplugged" in watch_once(broker.port, capsys)[1])
+
+
+def test_the_screen_shows_people_with_their_joints_and_place(broker, sender):
+    with Client("127.0.0.1", broker.port) as client:
+        node = sender(f"mqtt.port={broker.port}")
+        node.online()
+        node.run(0.5, 30, persons=2)
+        wait_for(lambda: client.fleet().get("n1") and client.fleet()["n1"].people and client.fleet()["n1"].online)
+        text = watch.screen(client.fleet().values(), 200)
+    assert "n1" in text
+    assert "#2  score 0.90" in text
+    assert "from 0.10,0.10 to 0.90,0.90" in text
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog):
+    caplog.set_level(logging.WARNING)
