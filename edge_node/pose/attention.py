@@ -14,9 +14,9 @@ CROP_FACTOR = 1.4
 LEAST_SIDE_PX = 24.0
 """A crop is never smaller: below this there is nothing to see."""
 
-MISSED_GROWTH = 0.1
+MISSED_GROWTH = 0.15
 """A person's square grows by this share with each look that missed them ..."""
-MISSED_GROWTH_MOST = 1.5
+MISSED_GROWTH_MOST = 1.8
 """... up to so many times its side."""
 
 SCAN_OVERLAP = 1 / 3

@@ -1,5 +1,6 @@
 """One followed person: where they were, how they move, how large they are."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,14 +16,13 @@ VELOCITY_MEMORY_S = 0.1
 """Time constant of the motion estimate."""
 
 VELOCITY_AFTER_MISS = 0.8
+"""Share of the motion that is believed on after each look that missed the person."""
+
 TRUST_SCORES = (0.2, 0.5)
-"""A pose of the first score says nothing of motion, one of the second all it can."""
+"""A pose of the first score says nothing of motion and size, one of the second all it can."""
 
-SHRINK_PER_S = 1.5
+SHRINK_PER_S = 1.0
 """How fast a person's size may fall, as an exponent per second: limbs that the model fails to see do not make somebody small."""
-
-SHRINK_AT_MOST = 0.85
-"""... and from one look to the next, for slow cameras."""
 
 
 @dataclass
@@ -61,10 +61,11 @@ class Track:
     def take(self, pose: Pose, now_ns: int, threshold: float) -> None:
         """The person was found."""
         elapsed_s = self.unseen_s(now_ns)
+        trust = _trust(pose.score)
         if elapsed_s > 0:
-            self._learn_motion(pose, elapsed_s, threshold)
-        shrunk = max(np.exp(-SHRINK_PER_S * elapsed_s), SHRINK_AT_MOST) * self.size_px
-        self.size_px = max(extent_side(pose.keypoints_px, threshold), float(shrunk))
+            self._learn_motion(pose.keypoints_px, elapsed_s, trust, threshold)
+        shrunk = self.size_px * math.exp(-SHRINK_PER_S * trust * elapsed_s)
+        self.size_px = max(extent_side(pose.keypoints_px, threshold), shrunk)
         self.keypoints_px, self.score, self.seen_ns = pose.keypoints_px, pose.score, now_ns
         self.hits += 1
         self.waited = self.misses = 0
@@ -77,17 +78,21 @@ class Track:
         vx, vy = self.velocity_px_s
         self.velocity_px_s = (vx * VELOCITY_AFTER_MISS, vy * VELOCITY_AFTER_MISS)
 
-    def _learn_motion(self, pose: Pose, elapsed_s: float, threshold: float) -> None:
-        """By the median of the joints' steps: one joint that jumps moves nobody. A poor pose teaches little."""
-        both = (pose.keypoints_px[:, 2] >= threshold) & (self.keypoints_px[:, 2] >= threshold)
+    def _learn_motion(self, keypoints_px: KeypointArray, elapsed_s: float, trust: float, threshold: float) -> None:
+        """By the median of the joints' steps: one joint that jumps moves nobody."""
+        both = (keypoints_px[:, 2] >= threshold) & (self.keypoints_px[:, 2] >= threshold)
         if both.sum() < 3:
             return
-        step = np.median(pose.keypoints_px[both, :2] - self.keypoints_px[both, :2], axis=0) / elapsed_s
-        low, high = TRUST_SCORES
-        trust = min(max((pose.score - low) / (high - low), 0.0), 1.0)
+        step = np.median(keypoints_px[both, :2] - self.keypoints_px[both, :2], axis=0) / elapsed_s
         gain = trust * elapsed_s / (elapsed_s + VELOCITY_MEMORY_S)
         vx, vy = self.velocity_px_s
         self.velocity_px_s = (vx + gain * (float(step[0]) - vx), vy + gain * (float(step[1]) - vy))
+
+
+def _trust(score: float) -> float:
+    """How much a pose of this score may say of motion and size, 0..1."""
+    low, high = TRUST_SCORES
+    return min(max((score - low) / (high - low), 0.0), 1.0)
 
 
 def extent_side(keypoints_px: KeypointArray, threshold: float) -> float:

@@ -11,10 +11,12 @@ from edge_node.pose.attention import Wanted
 from edge_node.pose.similarity import areas_px, extent_px, oks
 from edge_node.pose.track import Track, extent_side
 
+NOTICE_SCORE = 0.22
+"""Somebody new with this score is looked at more closely;"""
 APPEAR_SCORE = 0.33
-"""Somebody new needs this score ..."""
+"""they are believed when the closer look, in a crop of their own, gives this score ..."""
 SURE_SCORE = 0.5
-"""... and a second sighting, unless the first has this one."""
+"""... or the first look had this one."""
 STAY_SCORE = 0.24
 """Somebody who is followed needs only this."""
 
@@ -80,7 +82,7 @@ class Tracker:
             _count_look(track, looked)
         self._tracks = [t for t in self._tracks if _keeps(t, now_ns)]
         self._admit(free, now_ns, max_people, threshold)
-        self._name()
+        self._name(now_ns, threshold)
         return [t for t in self._tracks if t.id and (t.seen_now or not t.misses)]
 
     def _assign(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[Sighting]:
@@ -115,7 +117,7 @@ class Tracker:
 
         In a crop of somebody's own only that person is looked for.
         """
-        new = [s for s in sightings if s.pose.score >= APPEAR_SCORE]
+        new = [s for s in sightings if s.pose.score >= NOTICE_SCORE]
         if not new:
             return
         stack = np.stack([s.pose.keypoints_px for s in new])
@@ -125,7 +127,7 @@ class Tracker:
         for index in sorted(range(len(new)), key=lambda i: -new[i].pose.score * float(np.sqrt(areas[i]))):
             if any(alike[index, t] >= KNOWN for t in taken):
                 continue
-            back = self._who_comes_back(new[index], now_ns, threshold)
+            back = self._who_comes_back(new[index], now_ns, threshold) if new[index].pose.score >= APPEAR_SCORE else None
             if back is not None:
                 back.take(new[index].pose, now_ns, threshold)
             elif new[index].track is not None or len(self._tracks) >= max_people:
@@ -141,7 +143,7 @@ class Tracker:
         side = extent_side(pose.keypoints_px, threshold)
         near: list[tuple[float, Track]] = []
         for track in self._tracks:
-            if track.seen_now or not track.misses or sighting.track not in (None, track.key):
+            if not track.id or track.seen_now or not track.misses or sighting.track not in (None, track.key):
                 continue
             if not 1 / RETURN_GROWTH <= side / track.size_px <= RETURN_GROWTH:
                 continue
@@ -156,10 +158,17 @@ class Tracker:
         self._tracks.append(Track(self._next_key, pose.keypoints_px, pose.score, now_ns, side))
         self._next_key += 1
 
-    def _name(self) -> None:
-        """An identity for everyone who is believed by now."""
-        for track in self._tracks:
-            if not track.id and (track.hits >= 2 or track.score >= SURE_SCORE):
+    def _name(self, now_ns: int, threshold: float) -> None:
+        """An identity for everyone who is believed by now: their old one if they may be somebody who was lost."""
+        for track in list(self._tracks):
+            if track.id or track.score < (APPEAR_SCORE if track.hits >= 2 else SURE_SCORE):
+                continue
+            pose = Pose(track.keypoints_px, track.score)
+            back = self._who_comes_back(Sighting(pose, None), now_ns, threshold)
+            if back is not None and track.seen_now:
+                back.take(pose, now_ns, threshold)
+                self._tracks.remove(track)
+            else:
                 track.id = self._next_id
                 self._next_id += 1
 
@@ -174,7 +183,7 @@ def _count_look(track: Track, looked: set[int]) -> None:
 
 
 def _keeps(track: Track, now_ns: int) -> bool:
-    """Whoever was seen only once must be found when looked at; everybody else is remembered for a while."""
-    if not track.id and track.misses:
+    """Whoever was only noticed must stand the closer look; everybody else is remembered for a while."""
+    if not track.id and (track.misses or (track.hits >= 2 and track.score < APPEAR_SCORE)):
         return False
     return track.unseen_s(now_ns) <= FORGET_AFTER_S
