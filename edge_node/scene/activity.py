@@ -26,11 +26,13 @@ class ActivityMemory:
         self._since_s = -math.inf
         self._joints: Joints | None = None
 
+    def due(self, at_s: float) -> bool:
+        """Whether it is time for another ``update``; earlier ones would measure jitter."""
+        return at_s - self._since_s >= _BASELINE_S
+
     def update(self, joints_px: Joints, seen: NDArray[np.bool_], height_px: float, at_s: float) -> None:
         """Take in joints (float32 [17, 2], frame pixels) of a body ``height_px`` tall; ``seen`` (bool [17]) says which count."""
         elapsed_s = at_s - self._since_s
-        if elapsed_s < _BASELINE_S:
-            return
         before, self._joints, self._since_s = self._joints, np.where(seen[:, None], joints_px, np.nan), at_s
         if before is None or elapsed_s > _STALE_S:
             return

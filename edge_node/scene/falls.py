@@ -22,7 +22,8 @@ _BASELINE_S = 0.15
 _TO_LYING_S = 2.5
 """From the end of the descent to lying, at most."""
 _UP_AGAIN_S = 1.0
-_SAMPLE_S = 0.06
+_DROP_FROM = 0.2
+"""Body heights; sinking less says nothing."""
 _HEIGHTS = 15
 """The upright height is the median of so many samples."""
 
@@ -65,8 +66,6 @@ class FallWatch:
 
         A fall is returned once, when its confidence is at least 1 - ``sensitivity``.
         """
-        if self._samples and at_s - self._samples[-1].at_s < _SAMPLE_S:
-            return None
         self._remember(body, at_s)
         self._look_for_descent(at_s, ts)
         self._follow_down(lying, at_s)
@@ -148,8 +147,10 @@ def _descent(part: str, heights: list[tuple[float, float | None]], body_px: floa
         return None
     now_s, now_y = known[-1]
     drop = (now_y - min(y for _, y in known)) / body_px
+    if drop <= _DROP_FROM:
+        return None
     speed = max((_speed(known, i) for i in range(len(known))), default=0.0) / body_px
-    strength = _ramp(drop, 0.2, 0.45) * _ramp(speed, 0.45, 1.0)
+    strength = _ramp(drop, _DROP_FROM, 0.45) * _ramp(speed, 0.45, 1.0)
     return _Descent(now_s, ts, drop, speed, strength, part) if strength > 0 else None
 
 

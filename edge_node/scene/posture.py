@@ -46,8 +46,9 @@ def look(body: Body) -> Likelihoods:
     if not body.legs:
         return Likelihoods(lying=trust * _NO_LEGS * _rises(tilt, 65.0, 5.0))
     hang = max(leg.thigh_drop + (leg.shin_drop or 0.0) for leg in body.legs)
-    straight = max(_straight(leg) for leg in body.legs)
-    folded = min(_folded(leg) for leg in body.legs) * (1.0 if len(body.legs) > 1 else _ONE_BENT_LEG)
+    stood_on = [_straight(leg) for leg in body.legs]
+    straight = max(stood_on)
+    folded = min(map(_folded, body.legs, stood_on)) * (1.0 if len(body.legs) > 1 else _ONE_BENT_LEG)
     return Likelihoods(
         standing=trust * straight * _falls(tilt, 110.0, 5.0),
         sitting=trust * folded * (1.0 - horizontal),
@@ -89,17 +90,17 @@ def _straight(leg: Leg) -> float:
     if leg.shin_drop <= 0:
         return 0.0
     return min(
-        _rises(leg.thigh_drop / leg.shin_drop, 0.75, 0.05),
+        _rises(leg.thigh_drop / leg.shin_drop, 0.52, 0.05),
         _rises(leg.knee_deg, 138.0, 6.0),
         _rises(leg.thigh_drop + leg.shin_drop, 0.65, 0.05),
     )
 
 
-def _folded(leg: Leg) -> float:
+def _folded(leg: Leg, straight: float) -> float:
     """How much a leg looks like one that is not stood on: thigh towards the camera or the horizon."""
     if leg.shin_drop is None:
         return _falls(leg.thigh_drop, 0.35, 0.05)
-    return 1.0 - _straight(leg)
+    return 1.0 - straight
 
 
 def _rises(value: float, middle: float, width: float) -> float:

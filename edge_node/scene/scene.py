@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from edge_node.config.models import Config, Zone
 from edge_node.data import People, Person
@@ -18,6 +17,8 @@ from edge_node.scene.values import (
     SceneState,
 )
 from edge_node.scene.zones import ZoneMap, ZoneMemory
+
+_Gist = tuple[int, tuple[str, ...], tuple[tuple[object, ...], ...]]
 
 STATE_INTERVAL_S = 1.0
 """States are at least so far apart."""
@@ -40,9 +41,9 @@ class Scene:
         self._count = SteadyCount()
         self._zones = ZoneMap((), 1, 1)
         self._zones_from: tuple[Sequence[Zone], int, int] | None = None
-        self._said: SceneState | None = None
+        self._said: _Gist | None = None
         self._said_at_s = -math.inf
-        self._latest: SceneState | None = None
+        self._now: tuple[People, Config] | None = None
 
     def update(self, people: People, config: Config) -> Observed:
         """Take in one frame; returns the state if it changed (at most once a second) and the events, in order."""
@@ -54,21 +55,50 @@ class Scene:
         events = self._update_people(people, config, at_s)
         events += self._forget(people.ts, at_s, config.state.presence_off_s)
         events = self._update_count(people, config, at_s) + events
-        self._latest = self._state(people.ts, at_s, config)
+        self._now = people, config
         if at_s - self._said_at_s < STATE_INTERVAL_S:
             return Observed(None, tuple(events))
-        return Observed(self._say(at_s), tuple(events))
+        return Observed(self._say(), tuple(events))
+
+    @property
+    def latest(self) -> SceneState | None:
+        """The scene as of the last frame, whether it was worth saying or not; ``None`` before the first."""
+        if self._now is None:
+            return None
+        people, config = self._now
+        listed = self._listed(people.media_ns / 1e9, config)
+        persons = tuple(memory.state() for memory in listed)
+        return SceneState(
+            ts=people.ts,
+            present=self._count.value > 0,
+            count=self._count.value,
+            posture=_together(persons),
+            activity=max((p.activity for p in persons), default=0.0),
+            people=persons,
+            zones={name: sum(name in p.zones for p in persons) for name in self._zones.names},
+        )
 
     def flush(self) -> SceneState | None:
         """A change that the limit of one a second still holds back, if there is one: for the end of the stream."""
-        return self._say(self._said_at_s)
+        return self._say()
 
-    def _say(self, at_s: float) -> SceneState | None:
-        latest, said = self._latest, self._said
-        if latest is None or (said is not None and _same(latest, said)):
+    def _say(self) -> SceneState | None:
+        if self._now is None:
             return None
-        self._said, self._said_at_s = latest, at_s
-        return latest
+        people, config = self._now
+        at_s = people.media_ns / 1e9
+        gist = (self._count.value, self._zones.names, tuple(memory.gist() for memory in self._listed(at_s, config)))
+        if gist == self._said:
+            return None
+        self._said, self._said_at_s = gist, at_s
+        return self.latest
+
+    def _listed(self, at_s: float, config: Config) -> list[PersonMemory]:
+        """Of the people remembered, the ``count`` seen last and longest, in the order of their identities."""
+        known = [m for m in self._people.values() if m.last_s - m.first_s >= config.state.presence_on_s]
+        if len(known) > self._count.value:
+            known = sorted(known, key=lambda m: (at_s - m.last_s, m.first_s))[: self._count.value]
+        return sorted(known, key=lambda m: m.id)
 
     def _use_zones(self, zones: Sequence[Zone], width_px: int, height_px: int) -> None:
         if self._zones_from is not None and self._zones_from[0] is zones and self._zones_from[1:] == (width_px, height_px):
@@ -97,7 +127,7 @@ class Scene:
                 memory.id = person.id
                 break
         else:
-            memory = PersonMemory(person.id, at_s, at_s, at_s, ZoneMemory(self._zones))
+            memory = PersonMemory(person.id, at_s, at_s, -math.inf, ZoneMemory(self._zones))
         self._people[person.id] = memory
         return memory
 
@@ -114,21 +144,6 @@ class Scene:
         now = self._count.value
         return [PresenceEvent(people.ts, now > 0, now)] if (before > 0) != (now > 0) else []
 
-    def _state(self, ts: float, at_s: float, config: Config) -> SceneState:
-        """As of now. Of the people remembered, the ``count`` seen last and longest are listed."""
-        known = [m for m in self._people.values() if m.last_s - m.first_s >= config.state.presence_on_s]
-        listed = sorted(known, key=lambda m: (at_s - m.last_s, m.first_s))[: self._count.value]
-        persons = tuple(memory.state() for memory in sorted(listed, key=lambda m: m.id))
-        return SceneState(
-            ts=ts,
-            present=self._count.value > 0,
-            count=self._count.value,
-            posture=_together(persons),
-            activity=max((p.activity for p in persons), default=0.0),
-            people=persons,
-            zones={name: sum(name in p.zones for p in persons) for name in self._zones.names},
-        )
-
 
 def _together(persons: Sequence[PersonState]) -> ScenePosture:
     if not persons:
@@ -137,12 +152,3 @@ def _together(persons: Sequence[PersonState]) -> ScenePosture:
     if not postures:
         return ScenePosture.UNKNOWN
     return ScenePosture(postures.pop().value) if len(postures) == 1 else ScenePosture.MIXED
-
-
-def _same(a: SceneState, b: SceneState) -> bool:
-    """Whether two states say the same: all but the time and how sure a posture is."""
-    return replace(a, ts=0.0, people=_unsure(a.people)) == replace(b, ts=0.0, people=_unsure(b.people))
-
-
-def _unsure(people: tuple[PersonState, ...]) -> tuple[PersonState, ...]:
-    return tuple(replace(person, posture_confidence=0.0) for person in people)

@@ -6,7 +6,7 @@ import pytest
 from edge_node.config.load import override
 from edge_node.config.models import Config, State, Zone
 from edge_node.scene import PresenceEvent, Scene, ScenePosture, ZoneEvent
-from tests.scene.figures import LYING, SITTING, STANDING, film, people_at, watch
+from tests.scene.figures import HEIGHT_PX, LYING, SITTING, STANDING, WIDTH_PX, film, people_at, watch
 
 LEFT_HALF = Zone(name="left", polygon=[(0, 0), (0.5, 0), (0.5, 1), (0, 1)])
 
@@ -81,16 +81,14 @@ def test_a_person_carried_on_by_prediction_counts_but_tells_no_posture() -> None
 
 
 def test_activity_is_zero_at_rest_and_grows_with_speed_whatever_the_size() -> None:
-    def hop(per_second: float, tall: float) -> float:
-        def people(t: float):
-            high = 0.2 * tall * abs((t * per_second) % 1 - 0.5)
-            return [replace(STANDING, tall=tall, feet=(0.5, 0.9 - high)).person()]
+    def walking(heights_a_second: float, tall: float) -> float:
+        across = heights_a_second * tall * HEIGHT_PX / WIDTH_PX
+        frames = film(lambda t: [replace(STANDING, tall=tall, feet=(0.1 + across * t, 0.9)).person()], 4)
+        return [o.state.activity for o in watch(frames) if o.state][-1]
 
-        return [o.state.activity for o in watch(film(people, 6)) if o.state][-1]
-
-    assert hop(0.0, 0.5) == 0
-    assert 0 < hop(0.9, 0.5) < hop(2.3, 0.5) <= 1
-    assert hop(2.3, 0.5) == pytest.approx(hop(2.3, 0.25), abs=0.1)
+    assert walking(0.0, 0.5) == 0
+    assert 0 < walking(0.3, 0.3) < walking(0.7, 0.3) < walking(1.2, 0.3) == 1
+    assert walking(0.5, 0.3) == pytest.approx(walking(0.5, 0.15), abs=0.1)
 
 
 def test_entering_and_leaving_a_zone_is_told_with_person_and_time() -> None:
