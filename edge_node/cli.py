@@ -18,6 +18,7 @@ VERBS = {
     "status": "say how the node that runs on this machine is",
     "watch": "every node of a broker, live: people, rate, accelerator",
     "models": "list, fetch and verify the model files",
+    "bench": "measure the loop against the bare model",
     "evaluate": "measure how right the poses are, on annotated pictures and on sequences with truth",
 }
 """Verb to its one-line help. Each is a module of ``edge_node.commands`` (``-`` is ``_`` there) with ``add_arguments(parser)`` and

@@ -8,6 +8,7 @@ slowest thread after every operator.
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -96,7 +97,15 @@ class CpuEngine:
         """Run every square. An exception of ``fill`` or ``decode`` comes out here as it is."""
         if len(fills) <= 1 or self._pool is None:
             return [self._solo.run(fill, decode) for fill in fills]
-        return _share_out(self._pool, self._squares, fills, decode)
+        return _share_out(self._pool, self._squares, [partial(Square.run, fill=fill, decode=decode) for fill in fills])
+
+    def invoke(self, squares: int) -> None:
+        """Run the bare model for that many squares, on the interpreters that ``infer`` would use: for measurements."""
+        if squares <= 1 or self._pool is None:
+            for _ in range(squares):
+                self._solo.invoke()
+            return
+        _share_out(self._pool, self._squares, [Square.invoke] * squares)
 
     def close(self) -> None:
         if self._pool is not None:
@@ -105,18 +114,16 @@ class CpuEngine:
         self._squares = []
 
 
-def _share_out(
-    pool: ThreadPoolExecutor, squares: list[Square], fills: Sequence[Fill], decode: Callable[[ModelOutput], T]
-) -> list[Inference[T]]:
-    """Each worker, the calling thread among them, takes the next square until none is left."""
-    results: list[Any] = [None] * len(fills)
+def _share_out(pool: ThreadPoolExecutor, squares: list[Square], tasks: Sequence[Callable[[Square], T]]) -> list[T]:
+    """Each worker, the calling thread among them, takes the next task until none is left; results in the order of tasks."""
+    results: list[Any] = [None] * len(tasks)
     numbers = itertools.count()  # next() on it is atomic
 
     def work(square: Square) -> None:
-        while (number := next(numbers)) < len(fills):
-            results[number] = square.run(fills[number], decode)
+        while (number := next(numbers)) < len(tasks):
+            results[number] = tasks[number](square)
 
-    others: list[Future[None]] = [pool.submit(work, square) for square in squares[1 : len(fills)]]
+    others: list[Future[None]] = [pool.submit(work, square) for square in squares[1 : len(tasks)]]
     try:
         work(squares[0])
     finally:

@@ -51,7 +51,7 @@ def measured_plan(open_square: Callable[[int], Callable[[], None]], key: str, ca
     cores = usable_cores()
     if cores == 1:
         return ThreadPlan(1, 1)
-    machine = f"{platform.machine()} {cores} cores {_processor()}"
+    machine = f"{platform.machine()} {cores} cores {processor()}"
     name = hashlib.sha256(f"{machine} {key}".encode()).hexdigest()[:16]
     path = cache / CACHE_FILE
     known = _read(path)
@@ -99,7 +99,7 @@ def _side_by_side_s(invokes: list[Callable[[], None]]) -> float:
     return statistics.median(times)
 
 
-def _processor() -> str:
+def processor() -> str:
     """Name of the processor as /proc/cpuinfo gives it; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

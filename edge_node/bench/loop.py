@@ -1,0 +1,156 @@
+"""The node's own parts, run by the benchmark: blocks of frames through the whole loop, between blocks of bare ``invoke``.
+
+The estimator runs on the calling thread, so that its blocks can alternate with bare ones; capture and sinks have their own
+threads as in the node. While a bare block runs, a file's capture waits with the next frame in hand and a live one goes on.
+"""
+
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from edge_node.bench.process import NOTHING_USED, Usage, usage
+from edge_node.camera.capture import Capture
+from edge_node.config.settings import Settings
+from edge_node.data import Frame, People
+from edge_node.engine import Engine
+from edge_node.engine.cpu import CpuEngine
+from edge_node.errors import ClosedError, EdgeNodeError
+from edge_node.health import Health
+from edge_node.pose.estimator import Estimator
+from edge_node.sink import Sink
+from edge_node.sink.thread import SinkThread
+from edge_node.slot import Latest
+from edge_node.worker import Worker
+
+BLOCK = 50
+"""Frames, or invokes, in one block: about a quarter of a second, short against what else happens on a machine."""
+WARM_UP_FRAMES = 60
+FRAME_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """``count`` frames or invokes in ``took_s``."""
+
+    count: int
+    took_s: float
+    used: Usage
+
+
+@dataclass(slots=True)
+class Seen:
+    """What all loop blocks showed."""
+
+    people: list[People] = field(default_factory=list)
+
+    @property
+    def inferences_per_frame(self) -> float:
+        return sum(len(p.regions) for p in self.people) / max(len(self.people), 1)
+
+
+class Loop:
+    """Capture, estimator and sinks, ready to run in blocks. A context manager."""
+
+    def __init__(self, settings: Settings, engine: Engine, health: Health, sinks: Callable[[bool], list[Sink]]) -> None:
+        self._engine = engine
+        self._frames: Latest[Frame] = Latest()
+        self._capture = Capture(settings.current.camera, self._frames, health)
+        self._estimator = Estimator(engine, settings, health)
+        self._ended: list[BaseException | None] = []
+        self._worker = Worker("camera", self._capture.run, self._ended.append)
+        self._sinks = [SinkThread(sink, health, self.lossless, self._ended.append) for sink in sinks(self.lossless)]
+
+    @property
+    def lossless(self) -> bool:
+        return self._capture.lossless
+
+    def __enter__(self) -> "Loop":
+        for sink in self._sinks:
+            sink.start()
+        self._worker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.stop()
+        self._frames.close()
+        for sink in self._sinks:
+            sink.stop(drain=True)
+        for join in (self._worker.join, *(sink.join for sink in self._sinks)):
+            join(5.0)
+
+    def frames(self, count: int) -> Iterator[People]:
+        """Run that many frames; each comes out when it was handed to the sinks. Raises what ended the capture."""
+        for _ in range(count):
+            try:
+                frame = self._frames.get(FRAME_TIMEOUT_S)
+            except ClosedError:
+                frame = None
+            if frame is None:
+                raise self._ended[0] if self._ended and self._ended[0] else EdgeNodeError("no more frames; choose a longer source")
+            people = self._estimator.process(frame)
+            for sink in self._sinks:
+                sink.offer(people)
+            yield people
+
+    def block(self, seen: Seen) -> Block:
+        """One block of frames. The first is run before the clock starts: it was captured while the clock stood still."""
+        frames = self.frames(BLOCK + 1)
+        seen.people.append(next(frames))
+        before, start = usage(), time.perf_counter()
+        seen.people.extend(frames)
+        return Block(BLOCK, time.perf_counter() - start, usage().since(before))
+
+    def bare_block(self, squares: int) -> Block:
+        """As many invokes, ``squares`` at a time, on the engine's own interpreters: nothing is sampled, decoded or published."""
+        invoke = self._engine.invoke if isinstance(self._engine, CpuEngine) else self._invoke_by_infer
+        rounds = max(1, BLOCK // squares)
+        before, start = usage(), time.perf_counter()
+        for _ in range(rounds):
+            invoke(squares)
+        return Block(rounds * squares, time.perf_counter() - start, usage().since(before))
+
+    def allocated_kb(self) -> float:
+        """Python and numpy memory that one frame takes and gives back: median of the peaks of a block."""
+        tracemalloc.start(1)
+        try:
+            peaks = []
+            frames = self.frames(BLOCK)
+            while True:
+                tracemalloc.reset_peak()
+                standing, _ = tracemalloc.get_traced_memory()
+                if next(frames, None) is None:
+                    break
+                peaks.append(tracemalloc.get_traced_memory()[1] - standing)
+        finally:
+            tracemalloc.stop()
+        return sorted(peaks)[len(peaks) // 2] / 1e3
+
+    def _invoke_by_infer(self, squares: int) -> None:
+        """For engines that give no nearer access, an Edge TPU's: the hop to its process is part of it."""
+        self._engine.infer([lambda _view: None] * squares, lambda _output: None)
+
+
+def alternate(loop: Loop, frames: int, squares: int, seen: Seen) -> tuple[Block, Block]:
+    """One run: loop and bare blocks in turn, each first as often as the other, until ``frames`` were run; the sums of each."""
+    ran: list[Block] = []
+    bare: list[Block] = []
+    for number in range(max(1, round(frames / BLOCK))):
+        if number % 2:
+            bare.append(loop.bare_block(squares))
+        ran.append(loop.block(seen))
+        if not number % 2:
+            bare.append(loop.bare_block(squares))
+    return _sum(ran), _sum(bare)
+
+
+def _sum(blocks: list[Block]) -> Block:
+    used = NOTHING_USED
+    for block in blocks:
+        used = used.plus(block.used)
+    return Block(sum(b.count for b in blocks), sum(b.took_s for b in blocks), used)
+
+
+def warm_up(loop: Loop) -> float:
+    """Run until caches, tracks and thread pools have settled; gives inferences a frame."""
+    return Seen(list(loop.frames(WARM_UP_FRAMES))).inferences_per_frame

@@ -1,0 +1,103 @@
+"""``edge-node bench``: how close the loop is to the bare model, and what everything else costs."""
+
+import argparse
+import csv
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edge_node import log
+from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.errors import EXIT_OK
+
+COLUMNS = (
+    "date", "version", "source", "model", "runtime", "accelerator", "threads", "people", "inferences_per_frame", "frames",
+    "fps", "bare_invoke_fps", "ratio", "spread", "invoke_p50_ms", "end_to_end_p50_ms", "end_to_end_p99_ms",
+    "beyond_invoke_p50_ms", "beyond_invoke_p99_ms", "cpu_ms_per_frame", "cpu_ratio", "allocated_kb_per_frame", "page_faults_per_frame",
+    "rss_mb", "startup_s", "python", "governor", "temperature_c",
+)  # fmt: skip
+"""Of a row in ``benchmarks/<machine>.csv``."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    parser.add_argument("--source", metavar="S", help="what to look at (default: camera.source); a file is played round and round")
+    parser.add_argument("--frames", type=int, default=200, metavar="N", help="frames of one run (default: 200)")
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="runs, of which medians are given (default: 5)")
+    parser.add_argument("--people", type=int, metavar="N", help="follow at most so many people (default: pose.max_people)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--row", type=Path, metavar="DIR", help="append a row to DIR/<machine>.csv")
+    add_settings_arguments(parser)
+    parser.epilog = (
+        "Blocks of frames through the whole loop alternate with blocks of bare invokes of the same model on the same threads; "
+        "the ratio of their rates is what to compare between machines and versions. The CPU is measured unless model.accelerator is set."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, and append the row."""
+    defaults = ["model.accelerator=cpu"]
+    if arguments.source is not None:
+        defaults.append(f"camera.source={arguments.source}")
+    if arguments.people is not None:
+        defaults.append(f"pose.max_people={arguments.people}")
+    config = loader(arguments, defaults)()
+    log.configure(config.log.model_copy(update={"level": "warning"}))
+    from edge_node.bench.measure import measure  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
+
+    result = asdict(measure(config, max(1, arguments.runs), max(1, arguments.frames)))
+    print(json.dumps(result, indent=1) if arguments.json else _text(result))
+    if arguments.row:
+        append_row(arguments.row, result)
+    return EXIT_OK
+
+
+def append_row(folder: Path, result: dict[str, Any]) -> Path:
+    """One more row in the machine's file; returns the file."""
+    path = folder / f"{result['machine']['name']}.csv"
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row_of(result))
+    return path
+
+
+def row_of(result: dict[str, Any]) -> dict[str, Any]:
+    """The columns of one result; empty where there is no value."""
+    flat = {**result, **result["machine"], "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")}
+    flat["invoke_p50_ms"] = result["stages"]["invoke"]["p50"]
+    for name in ("end_to_end", "beyond_invoke"):
+        for percentile in ("p50", "p99"):
+            latency = result[f"{name}_ms"]
+            flat[f"{name}_{percentile}_ms"] = latency[percentile] if latency else None
+    return {column: "" if flat[column] is None else flat[column] for column in COLUMNS}
+
+
+def _text(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    threads = ", ".join(f"{name} {ms}" for name, ms in result["cpu_ms_by_thread"].items())
+    latencies = {**result["stages"], "end to end": result["end_to_end_ms"], "beyond invoke": result["beyond_invoke_ms"]}
+    table = [f"{name:16}{ms['p50']:9.3f}{ms['p99']:9.3f}" for name, ms in latencies.items() if ms]
+    if result["end_to_end_ms"] is None:
+        table.append("end to end      not measured: mosquitto is not installed (sudo apt install mosquitto)")
+    return f"""\
+{machine["processor"] or machine["name"]}, {machine["cores"]} cores
+{result["runtime"]}, {result["threads"]} threads for one square, {result["accelerator"]}
+{result["source"]}, {result["people"]} people at most, {result["inferences_per_frame"]} inferences a frame
+
+loop        {result["fps"]:8.1f} frames/s
+bare invoke {result["bare_invoke_fps"]:8.1f} frames/s
+ratio       {result["ratio"]:8.3f}   (spread {result["spread"]:.3f} over {len(result["runs"])} runs, {result["frames"]} frames)
+
+milliseconds          p50      p99
+{chr(10).join(table)}
+
+processor   {result["cpu_ms_per_frame"]:.2f} ms a frame, {result["cpu_ratio"]:.2f} x the bare model's; by thread: {threads}
+memory      {result["rss_mb"]:.0f} MB; a frame takes and gives back {result["allocated_kb_per_frame"]:.0f} kB
+page faults {result["page_faults_per_frame"]:.1f} a frame
+start-up    {result["startup_s"]:.2f} s to the first published pose"""

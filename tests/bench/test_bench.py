@@ -1,0 +1,80 @@
+"""The benchmark runs on the real parts and says what it promises; the guard tells a fall from noise."""
+
+import csv
+import importlib.machinery
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_node.cli import main
+from edge_node.commands.bench import COLUMNS, append_row
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """One short run on the drawn scene with the built-in model, through a real broker where there is one."""
+    output = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(output))
+        patch.setenv("XDG_CACHE_HOME", str(output))
+        lines: list[str] = []
+        patch.setattr("builtins.print", lambda text="", **_: lines.append(str(text)))
+        words = ["bench", "--source", "synthetic", "--people", "1", "--runs", "2", "--frames", "50", "--json", "--row", str(output)]
+        code = main([*words, "--set", "model.name=marker", "--set", "model.threads=1", "--set", "camera.fps=120"])
+    assert code == 0
+    return json.loads(lines[-1]), output
+
+
+def test_the_result_has_every_promised_key(result):
+    measured, _ = result
+    promised = ["fps", "bare_invoke_fps", "ratio", "stages", "end_to_end_ms", "rss_mb", "startup_s", "runtime", "threads", "people"]
+    assert set(promised) <= set(measured)
+    assert {"capture", "sample", "invoke", "decode", "track", "smooth", "publish"} <= set(measured["stages"])
+    assert measured["threads"] == 1
+    assert measured["people"] == 1
+    assert len(measured["runs"]) == 2
+
+
+def test_figures_hang_together(result):
+    measured, _ = result
+    assert measured["ratio"] == pytest.approx(measured["fps"] / measured["bare_invoke_fps"], rel=0.2)
+    assert 0 < measured["stages"]["invoke"]["p50"] <= measured["end_to_end_ms"]["p50"]
+    assert measured["frames"] == 100
+    assert 20 < measured["rss_mb"] < 1000
+    assert measured["cpu_ms_per_frame"] > 0
+
+
+def test_a_row_of_the_machine_is_kept(result):
+    measured, folder = result
+    path = append_row(folder, measured)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert path.stem == measured["machine"]["name"]
+    assert len(rows) == 2
+    assert tuple(rows[0]) == COLUMNS
+    assert float(rows[1]["ratio"]) == measured["ratio"]
+
+
+def bench_check():
+    path = str(ROOT / "scripts" / "bench-check")
+    loader = importlib.machinery.SourceFileLoader("bench_check", path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench_check", loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_the_guard_compares_with_the_last_row_of_the_same_kind(result, tmp_path):
+    measured, _ = result
+    check = bench_check()
+    path = append_row(tmp_path, {**measured, "ratio": 0.5})
+    append_row(tmp_path, {**measured, "ratio": 0.8})
+    append_row(tmp_path, {**measured, "ratio": 0.3, "source": "another.mp4"})
+    row = {name: str(measured[name]) for name in check.SAME}
+    assert check.last_like(path, row) == 0.8
+    assert check.last_like(path, {**row, "threads": "7"}) is None
+    assert check.fell(0.71, 0.8)
+    assert not check.fell(0.73, 0.8)
