@@ -1,0 +1,155 @@
+"""``edge-node demo``: the whole node on this machine, with a broker of its own; prints what a subscriber gets."""
+
+import argparse
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from edge_node import log, paths
+from edge_node.client import Client
+from edge_node.config.load import load
+from edge_node.config.settings import Settings
+from edge_node.data import People, Person
+from edge_node.errors import EXIT_FAILED, EXIT_OK, EdgeNodeError, ModelError
+from edge_node.fetch import fetch
+from edge_node.local_broker import local_broker
+from edge_node.models import MARKER, ModelFile, entry, find_model
+from edge_node.pose.skeleton import INDEX
+
+MODEL = "movenet-lightning"
+SAMPLE = ModelFile(
+    file="squats.mp4",
+    url="https://raw.githubusercontent.com/tensorflow/tfjs-models/f7e86d612969c0412a4a044c8d82d181bbc1ae5b/pose-detection/test_data/pose_squats.mp4",
+    bytes=508341,
+    sha256="ea9151e447b301985d5d65666551ef863b369a2e0f3a71ddd58abef2e722f96a",
+)
+"""One woman doing squats; from the test data of tfjs-models, Apache-2.0."""
+SYNTHETIC_S = 10.0
+PRINT_S = 0.5
+LAST_POSE_S = 2.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    parser.add_argument("--source", metavar="SOURCE", help="clip or camera to use (default: a sample clip, fetched once)")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="folder of the model files (default: this node's own)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="end after so long (default: at the end of the clip; 10 s without one)")
+    parser.add_argument("--page", action="store_true", help="also serve the live page")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demonstration; 1 when no pose with a person in it arrived."""
+    model, source = _real_parts(arguments)
+    seconds = arguments.seconds or (SYNTHETIC_S if source.startswith("synthetic") else None)
+    with local_broker() as port:
+        overrides = [
+            f"camera.source={source}",
+            "camera.realtime=true",
+            f"model.name={model}",
+            "node.name=demo",
+            "mqtt.host=127.0.0.1",
+            f"mqtt.port={port}",
+            f"web.enabled={'true' if arguments.page else 'false'}",
+        ]
+        if arguments.directory:
+            overrides.append(f"model.directory={arguments.directory}")
+        settings = Settings(lambda: load(None, os.environ, overrides))
+        log.configure(settings.current.log)
+        print(f"\nSubscribe from another terminal:  mosquitto_sub -p {port} -t 'edge_node/v1/demo/#' -v", flush=True)
+        print(f"or see every node at a glance:    edge-node watch --port {port}\n", flush=True)
+        return _run_node(settings, port, seconds)
+
+
+def _run_node(settings: Settings, port: int, seconds: float | None) -> int:
+    from edge_node.node import Node, Wish  # noqa: PLC0415 - the words above come first, the heavy imports then
+
+    node = Node(settings)
+    subscriber = _Subscriber(port)
+    with subscriber:
+        timer = threading.Timer(seconds or 0, node.ask, [Wish.STOP])
+        timer.daemon = True
+        if seconds:
+            timer.start()
+        code = node.run()
+        timer.cancel()
+    print(f"\n{subscriber.poses} poses arrived, {subscriber.with_people} of them with people, p50 age {subscriber.age_ms:.0f} ms.")
+    if code == EXIT_OK and subscriber.with_people == 0:
+        print("Nobody was seen.", file=sys.stderr)
+        return EXIT_FAILED
+    return code
+
+
+class _Subscriber:
+    """Prints what arrives at the broker, twice a second."""
+
+    def __init__(self, port: int) -> None:
+        self._client = Client("127.0.0.1", port)
+        self._thread = threading.Thread(target=self._listen, name="demo-subscriber", daemon=True)
+        self._ages_ms: list[float] = []
+        self._stopped = threading.Event()
+        self.poses = 0
+        self.with_people = 0
+
+    @property
+    def age_ms(self) -> float:
+        """Median time from capture to here."""
+        return sorted(self._ages_ms)[len(self._ages_ms) // 2] if self._ages_ms else 0.0
+
+    def __enter__(self) -> "_Subscriber":
+        self._client.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(LAST_POSE_S + 1)
+        self._client.close()
+
+    def _listen(self) -> None:
+        printed_s = 0.0
+        while not self._stopped.is_set():
+            for _, people in self._client.poses(timeout_s=0.2):
+                self.poses += 1
+                self.with_people += bool(people.people)
+                self._ages_ms.append((time.monotonic_ns() - people.captured_ns) / 1e6)
+                if time.monotonic() - printed_s >= PRINT_S:
+                    printed_s = time.monotonic()
+                    print(_line(people), flush=True)
+
+
+def _line(people: People) -> str:
+    return f"frame {people.seq:5d}  {people.accelerator}  " + ("   ".join(map(_person, people.people)) or "nobody")
+
+
+def _person(person: Person) -> str:
+    x, y, _ = person.keypoints[INDEX["nose"]]
+    return f"person {person.id}: score {person.score:.2f}, nose at ({x:.2f}, {y:.2f})"
+
+
+def _real_parts(arguments: argparse.Namespace) -> tuple[str, str]:
+    """Model and source: the real ones where they are or can be fetched, else the built-in ones; says which."""
+    try:
+        _have_model(arguments.directory)
+        source = arguments.source or str(_sample_clip())
+    except EdgeNodeError as error:
+        if arguments.source:
+            raise
+        print(f"{error}\nSo this is the built-in synthetic scene with the built-in marker model: no network, no files, no real people.")
+        return MARKER, "synthetic"
+    print(f"This is the real model {MODEL} on {source}.")
+    return MODEL, source
+
+
+def _have_model(directory: Path | None) -> None:
+    try:
+        find_model(MODEL, str(directory) if directory else None)
+    except ModelError:
+        print(f"Fetching the model {MODEL} …", flush=True)
+        fetch(entry(MODEL).files["cpu"], paths.models_directory(str(directory) if directory else None), None, lambda *_: None)
+
+
+def _sample_clip() -> Path:
+    print("Fetching a sample clip …", flush=True)
+    return fetch(SAMPLE, paths.cache_directory() / "clips", None, lambda *_: None)

@@ -1,0 +1,169 @@
+"""The whole node as a process: real model, real clips, a real broker, real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_node.camera.figures import Scene
+from edge_node.local_broker import local_broker
+from tests.conftest import Shared
+
+
+class Subscriber:
+    """Keeps every message of one node, in the order of arrival."""
+
+    def __init__(self, port: int) -> None:
+        self.messages: list[tuple[str, dict[str, Any]]] = []
+        self._news = threading.Condition()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = lambda client, *_: client.subscribe("edge_node/v1/node/#", qos=1)
+        self._client.on_message = self._keep
+        subscribed = threading.Event()
+        self._client.on_subscribe = lambda *_: subscribed.set()
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert subscribed.wait(5)
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [content for topic, content in self.messages if topic == kind]
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 20) -> bool:
+        with self._news:
+            return self._news.wait_for(condition, timeout_s)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _keep(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        with self._news:
+            self.messages.append((message.topic.removeprefix("edge_node/v1/node/"), json.loads(message.payload)))
+            self._news.notify_all()
+
+
+@pytest.fixture
+def subscriber() -> Iterator[Subscriber]:
+    with local_broker() as port:
+        listening = Subscriber(port)
+        listening.port = port  # type: ignore[attr-defined]
+        yield listening
+        listening.close()
+
+
+@contextmanager
+def node(shared: Shared, home: Path, port: int, *overrides: str, config: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    usual = ("node.name=node", f"model.directory={shared.models}", "model.accelerator=cpu", "model.threads=1", f"mqtt.port={port}")
+    words = [word for override in (*usual, *overrides) for word in ("--set", override)]
+    file = ["-c", str(config)] if config else []
+    environment = {**os.environ, "XDG_STATE_HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
+    with (home / "stderr").open("ab") as said:
+        process = subprocess.Popen([sys.executable, "-m", "edge_node", "run", *file, *words], env=environment, stderr=said)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(("clip", "frames"), [("squats", 65), ("dance", 120)])
+def test_a_subscriber_gets_one_pose_for_each_frame_of_a_clip_in_order(
+    shared: Shared, tmp_path: Path, subscriber: Any, clip: str, frames: int
+) -> None:
+    with node(shared, tmp_path, subscriber.port, f"camera.source={shared.clips / clip}.mp4") as process:
+        assert process.wait(60) == 0
+    assert subscriber.wait(lambda: subscriber.of("status")[-1:] and subscriber.of("status")[-1]["state"] == "offline")
+    poses = subscriber.of("pose")
+    assert [pose["seq"] for pose in poses] == list(range(frames))
+    assert all(len(pose["people"]) == 1 for pose in poses[2:])
+    assert {pose["people"][0]["id"] for pose in poses[2:]} == {1}
+    assert subscriber.of("status")[-1]["reason"] == "stopped"
+
+
+def test_the_marked_scene_arrives_within_a_pixel_of_the_truth(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
+    source = "synthetic?people=1"
+    overrides = (f"camera.source={source}", "model.name=marker", "smoothing.enabled=false", "pose.max_people=1")
+    with node(shared, tmp_path, subscriber.port, *overrides) as process:
+        assert subscriber.wait(lambda: len(subscriber.of("pose")) >= 60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+    scene = Scene(640, 480, people=1)
+    errors = [error for pose in subscriber.of("pose") if pose["people"] for error in _errors_of_a_192_square(scene, pose)]
+    assert len(errors) > 500
+    assert max(errors) < 1.0
+
+
+def _errors_of_a_192_square(scene: Scene, pose: dict[str, Any]) -> list[float]:
+    """Distance of each visible joint to its truth, in pixels of a square of 192 that has the whole frame in it."""
+    size = np.array((pose["width"], pose["height"]))
+    figures = scene.truth(pose["seq"] / 30.0)
+    assert len(figures) == 1
+    true = figures[0].keypoints_px
+    found = np.array(pose["people"][0]["keypoints"]).reshape(17, 3)
+    visible = (true[:, 2] > 0) & (found[:, 2] > 0.2)
+    distances = np.linalg.norm(found[visible, :2] * size - true[visible, :2], axis=1)
+    return [float(distance) * 192 / size.max() for distance in distances]
+
+
+def test_it_stops_within_two_seconds_and_says_goodbye(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
+    with node(shared, tmp_path, subscriber.port, "camera.source=synthetic") as process:
+        assert subscriber.wait(lambda: bool(subscriber.of("pose")))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(2) == 0
+    assert subscriber.wait(lambda: subscriber.of("status")[-1]["state"] == "offline")
+
+
+def test_a_killed_node_is_reported_offline_by_the_broker(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
+    with node(shared, tmp_path, subscriber.port, "camera.source=synthetic") as process:
+        assert subscriber.wait(lambda: bool(subscriber.of("pose")))
+        process.kill()
+        process.wait()
+    assert subscriber.wait(lambda: subscriber.of("status")[-1]["state"] == "offline")
+    assert "reason" not in subscriber.of("status")[-1]
+
+
+def test_reload_takes_what_is_right_and_keeps_the_old_of_what_is_wrong(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
+    file = tmp_path / "edge-node.yaml"
+    file.write_text("pose:\n  max_people: 3\n")
+    with node(shared, tmp_path, subscriber.port, "camera.source=synthetic", config=file) as process:
+        assert subscriber.wait(lambda: bool(subscriber.of("config")))
+        file.write_text("pose:\n  max_people: 2\ncamera:\n  width: 320\n")
+        process.send_signal(signal.SIGHUP)
+        assert subscriber.wait(lambda: subscriber.of("config")[-1]["values"]["pose.max_people"] == 2)
+        file.write_text("pose:\n  max_people: 200\n")
+        process.send_signal(signal.SIGHUP)
+        said = tmp_path / "stderr"
+        deadline = time.monotonic() + 10
+        while "was not reloaded" not in said.read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert process.poll() is None
+    assert "these keys wait for a restart: camera.width" in said.read_text()
+    assert "edge-node.yaml:2:3: pose.max_people: should be less than or equal to 32, not 200" in said.read_text()
+    assert subscriber.of("config")[-1]["values"]["pose.max_people"] == 2
+
+
+def test_a_restart_asked_for_over_mqtt_is_a_new_boot_of_the_same_process(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
+    with node(shared, tmp_path, subscriber.port, "camera.source=synthetic") as process:
+        assert subscriber.wait(lambda: bool(subscriber.of("pose")))
+        subscriber._client.publish("edge_node/v1/node/cmd/restart", b"", qos=1)
+        assert subscriber.wait(lambda: len({status["boot"] for status in subscriber.of("status")}) == 2)
+        assert process.poll() is None
+
+
+def test_frames_ends_it_after_so_many(tmp_path: Path) -> None:
+    words = ["--frames", "7", "--set", "camera.source=synthetic", "--set", "model.name=marker", "--set", "mqtt.enabled=false"]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", "edge_node", "run", *words], env=environment, timeout=30, check=False)
+    assert done.returncode == 0
