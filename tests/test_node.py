@@ -157,8 +157,16 @@ def test_reload_takes_what_is_right_and_keeps_the_old_of_what_is_wrong(shared: S
 def test_a_restart_asked_for_over_mqtt_is_a_new_boot_of_the_same_process(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
     with node(shared, tmp_path, subscriber.port, "camera.source=synthetic") as process:
         assert subscriber.wait(lambda: bool(subscriber.of("pose")))
-        subscriber._client.publish("edge_node/v1/node/cmd/restart", b"", qos=1)
-        assert subscriber.wait(lambda: len({status["boot"] for status in subscriber.of("status")}) == 2)
+
+        def restarted() -> bool:
+            return len({status["boot"] for status in subscriber.of("status")}) == 2
+
+        for _ in range(30):  # refused in the first ten seconds, so that a restart cannot become a loop
+            subscriber._client.publish("edge_node/v1/node/cmd/restart", b"", qos=1)
+            if subscriber.wait(restarted, timeout_s=1):
+                break
+        assert restarted()
+        assert "less than 10 s ago" in subscriber.of("result")[0]["reason"]
         assert process.poll() is None
 
 
