@@ -124,8 +124,13 @@ class Smoothing(Section):
     """How joints are steadied: a One-Euro filter on each coordinate, driven by capture time."""
 
     enabled: bool = live(True, "Smooth keypoints over time.")
-    min_cutoff_hz: float = live(2.5, "Cut-off at rest, in hertz: lower is steadier.", gt=0, le=120)
-    beta: float = live(300.0, "How much faster motion opens the filter: higher lags less.", ge=0, le=100_000)
+    min_cutoff_hz: float = live(2.0, "Cut-off at rest, in hertz: lower is steadier.", gt=0, le=120)
+    beta: float = live(
+        7.0,
+        "How much motion opens the filter, in hertz for a joint that moves by the size of the body a second: higher lags less.",
+        ge=0,
+        le=1000,
+    )
     derivative_cutoff_hz: float = live(2.5, "Cut-off of the speed estimate, in hertz.", gt=0, le=120)
     reset_after_s: float = live(0.5, "A gap longer than this starts the filter afresh.", gt=0, le=60)
 

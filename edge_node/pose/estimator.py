@@ -12,7 +12,7 @@ from edge_node.engine import Engine
 from edge_node.health import Health
 from edge_node.pose.attention import Attention
 from edge_node.pose.finding import Seen, look
-from edge_node.pose.similarity import areas_px, extent_px
+from edge_node.pose.similarity import extent_px
 from edge_node.pose.track import Track
 from edge_node.pose.tracking import Sighting, Tracker
 
@@ -75,8 +75,7 @@ def _person(track: Track, frame: Frame, config: Config) -> Person:
     keypoints = track.keypoints_px if track.seen_now else track.expected_px(frame.media_ns)
     keypoints = keypoints.copy()
     if config.smoothing.enabled and track.seen_now:
-        size_px = float(np.sqrt(areas_px(keypoints[None], threshold)[0]))
-        keypoints[:, :2] = track.filter.apply(keypoints[:, :2], size_px, frame.media_ns, config.smoothing)
+        keypoints[:, :2] = track.filter.apply(keypoints, track.size_px, frame.media_ns, config.smoothing)
     size = np.array([frame.width_px, frame.height_px], np.float32)
     keypoints[:, :2] /= size
     x0, y0, x1, y1 = (min(max(v, 0.0), 1.0) for v in extent_px(keypoints, threshold))
