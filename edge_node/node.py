@@ -94,7 +94,7 @@ class Node:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._signals())
             stack.enter_context(StatusSocket(config.node.name, self._health))
-            capture = Capture(config.camera, self._frames, self._health)
+            capture = Capture(config.camera, self._frames, self._health, attempted=self._notifier.watchdog)
             model = find_model(config.model.name, config.model.directory)
             engine = create_engine(config.model, self._health)
             stack.callback(engine.close)

@@ -30,14 +30,22 @@ class Capture:
     """Reads ``settings.source`` into ``slot`` until its end, or until ``stop``.
 
     It only watches: each opened camera is read by a ``Reader``, and one that gives no sign in time is left behind, whatever it is
-    stuck in.
+    stuck in. ``attempted`` is called for each attempt to open a camera that is away: so much is alive without it.
     """
 
-    def __init__(self, settings: CameraSettings, slot: Latest[Frame], health: Health, opener: Opener = open_camera) -> None:
+    def __init__(
+        self,
+        settings: CameraSettings,
+        slot: Latest[Frame],
+        health: Health,
+        opener: Opener = open_camera,
+        attempted: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._slot = slot
         self._health = health
         self._opener = opener
+        self._attempted = attempted
         self._has_end = isinstance(sources.parse_source(settings.source), sources.LocalPath)
         self._changed = threading.Event()
         self._stopped = threading.Event()
@@ -69,7 +77,9 @@ class Capture:
                 self._refuse_many_stuck(reader)
                 back_off_s = FIRST_BACK_OFF_S if reader.frames else min(2 * back_off_s, LAST_BACK_OFF_S)
                 self._say_lost(problem)
+                self._attempted()
                 self._stopped.wait(back_off_s)
+                self._attempted()
         finally:
             self._slot.close()
             self._count_dropped()

@@ -7,14 +7,14 @@ import argparse
 import gzip
 import hashlib
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
+import types
 import zipfile
 from datetime import UTC, datetime
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
 import manual  # noqa: E402 - beside this file
+
 from edge_node import __version__  # noqa: E402 - the checkout comes first
 
 DEBIAN_RELEASE = {"trixie": "deb13", "bookworm": "deb12"}
@@ -50,14 +51,7 @@ Description: camera node that says where people's joints are
 """
 
 
-def _lock_module():
-    loader = SourceFileLoader("lock", str(ROOT / "scripts" / "lock"))
-    module = module_from_spec(spec_from_loader("lock", loader))
-    loader.exec_module(module)
-    return module
-
-
-LOCK = _lock_module()
+LOCK = types.SimpleNamespace(**runpy.run_path(str(ROOT / "scripts" / "lock")))
 
 
 class BuildError(Exception):

@@ -156,6 +156,14 @@ def test_too_many_stuck_reads_end_the_process_instead_of_piling_up():
     assert f"{STUCK_READERS} attempts" in str(run.error)
 
 
+def test_attempts_to_open_a_camera_that_is_away_are_told_and_frames_are_not():
+    told = threading.Semaphore(0)
+    run = Run(gives(1, lost))
+    run.capture._attempted = told.release
+    assert all(told.acquire(timeout=10) for _ in range(3))
+    run.stop()
+
+
 def test_a_consumer_that_closes_the_slot_ends_the_run():
     run = Run(gives(10**6, lost))
     run.slot.get(5)
