@@ -53,5 +53,9 @@ class SinkError(EdgeNodeError):
     """A destination of poses cannot be used (unwritable path, broker that refuses the login)."""
 
 
+class RecordingError(EdgeNodeError):
+    """A recording cannot be read, or is none."""
+
+
 class ClosedError(EdgeNodeError):
     """A slot was closed: whoever waits on it should come to an end."""

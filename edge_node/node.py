@@ -132,6 +132,10 @@ class Node:
 
             actions = {"restart": lambda: self.ask(Wish.RESTART)}
             yield mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions)
+        if config.record.path:
+            from edge_node.sink.record import RecordSink  # noqa: PLC0415
+
+            yield RecordSink(config.record, self._health)
         if config.web.enabled:
             from edge_node.sink.web.sink import WebSink  # noqa: PLC0415
 

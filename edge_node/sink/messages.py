@@ -233,17 +233,21 @@ def encode_pose(people: People, layout: Literal["flat", "named"] = "flat", now_n
 
 def pose(people: People, layout: Literal["flat", "named"] = "flat", now_ns: int | None = None) -> Pose:
     """The pose message of one frame; coordinates and scores with four decimals."""
-    age_ns = (time.monotonic_ns() if now_ns is None else now_ns) - people.captured_ns
     return {
         "v": VERSION,
         "seq": people.seq,
         "ts": round(people.ts, 6),
-        "age_ms": round(max(age_ns, 0) / 1e6, 1),
+        "age_ms": _age_ms(people, now_ns) if people.recorded_age_ms is None else people.recorded_age_ms,
         "accelerator": people.accelerator,
         "width": people.width_px,
         "height": people.height_px,
         "people": [_person(person, layout) for person in people.people],
     }
+
+
+def _age_ms(people: People, now_ns: int | None) -> float:
+    age_ns = (time.monotonic_ns() if now_ns is None else now_ns) - people.captured_ns
+    return round(max(age_ns, 0) / 1e6, 1)
 
 
 def _person(person: Person, layout: Literal["flat", "named"]) -> PosePerson:

@@ -1,0 +1,170 @@
+"""A file of lines that a kill at any moment leaves readable: each line goes to the operating system in one write.
+
+With a name that ends in ``.gz`` the lines are compressed, and each is flushed out of the compressor first, so the same holds.
+"""
+
+import logging
+import os
+import time
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+from edge_node.errors import RecordingError, SinkError
+from edge_node.recording import first_message, is_compressed
+
+log = logging.getLogger(__name__)
+
+GZIP_WINDOW = 31
+"""zlib's number for the largest window in a gzip envelope."""
+
+
+class LineFile(Protocol):
+    """Where lines go."""
+
+    def write(self, line: bytes) -> None:
+        """Write one line, its end included. Raises ``OSError``; the file then ends with the line before."""
+
+    def close(self) -> None:
+        """Complete the file, on the disk, too."""
+
+
+class StandardOutput:
+    """Lines to whoever reads our standard output. Raises ``SinkError`` when that reader is gone."""
+
+    def write(self, line: bytes) -> None:
+        try:
+            _write_all(1, line)
+        except BrokenPipeError as error:
+            raise SinkError("record: whoever read the standard output has closed it") from error
+
+    def close(self) -> None:
+        """Standard output stays open."""
+
+
+class RotatingFile:
+    """Lines to ``path``; beyond ``max_bytes`` or after ``max_age_s`` (0: never) a new file is begun.
+
+    The full file becomes ``path.1``, that one ``path.2`` …, and ``keep`` older files are kept. An existing recording is continued, another
+    kind of file is refused. Raises ``SinkError`` when the file cannot be written.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, max_age_s: float, keep: int) -> None:
+        self._path = path
+        self._max_bytes, self._max_age_s, self._keep = max_bytes, max_age_s, keep
+        self._compressed = path.suffix == ".gz"
+        self._handle = -1
+        try:
+            self._refuse_foreign()
+            if self._compressed and _size(path):
+                self._shift()  # a compressed file that was cut off could not be continued
+            self._open()
+        except OSError as error:
+            raise SinkError(f"record.path: {path}: cannot be written: {error.strerror}") from error
+
+    def write(self, line: bytes) -> None:
+        if self._is_due():
+            self.close()
+            self._shift()
+        if self._handle < 0:
+            self._open()
+        data = self._compress(line)
+        try:
+            _write_all(self._handle, data)
+        except OSError:
+            self._repair()
+            raise
+        self._bytes += len(data)
+
+    def close(self) -> None:
+        if self._handle < 0:
+            return
+        try:
+            if self._compressor:
+                _write_all(self._handle, self._compressor.flush(zlib.Z_FINISH))
+            os.fsync(self._handle)
+        finally:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _is_due(self) -> bool:
+        too_big = 0 < self._max_bytes <= self._bytes
+        too_old = 0 < self._max_age_s <= time.monotonic() - self._opened_s
+        return self._bytes > 0 and (too_big or too_old)
+
+    def _compress(self, line: bytes) -> bytes:
+        if self._compressor is None:
+            return line
+        return self._compressor.compress(line) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._bytes = _without_torn_line(self._path, self._handle)
+        self._opened_s = time.monotonic()
+        self._compressor = zlib.compressobj(wbits=GZIP_WINDOW) if self._compressed else None
+
+    def _repair(self) -> None:
+        """After a write that failed half way: back to the end of the line before. A compressor cannot go back, so its file ends here."""
+        if os.fstat(self._handle).st_size > self._bytes:
+            os.ftruncate(self._handle, self._bytes)
+        if self._compressed:
+            os.close(self._handle)
+            self._handle = -1
+            self._shift()
+
+    def _shift(self) -> None:
+        """The file becomes ``.1``, and so on; the oldest goes."""
+        for number in range(self._keep, 0, -1):
+            older = self._older(number)
+            younger = self._older(number - 1)
+            if younger.exists():
+                younger.replace(older)
+
+    def _older(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}") if number else self._path
+
+    def _refuse_foreign(self) -> None:
+        if not _size(self._path):
+            return
+        if is_compressed(self._path) != self._compressed:
+            kind = "not compressed" if self._compressed else "compressed"
+            raise SinkError(f"record.path: {self._path}: exists and is {kind}; choose another name")
+        try:
+            if not self._compressed and not _is_one_torn_line(self._path):
+                first_message(self._path)
+        except RecordingError as error:
+            raise SinkError(f"record.path: {self._path}: exists and is no recording; choose another name") from error
+
+
+def _is_one_torn_line(path: Path) -> bool:
+    """A power cut during the very first line."""
+    with path.open("rb") as file:
+        start = file.read(1_000_000)
+    return start.startswith(b'{"v":') and b"\n" not in start
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _without_torn_line(path: Path, handle: int) -> int:
+    """Cut off what follows the last line end (a power cut can leave that); returns the file's size."""
+    size = os.fstat(handle).st_size
+    if not size or path.suffix == ".gz":
+        return size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 1_000_000))
+        tail = file.read()
+    torn = len(tail) - (tail.rfind(b"\n") + 1)
+    if torn:
+        log.warning("%s: its last line was cut off; recording goes on after the line before", path)
+        os.ftruncate(handle, size - torn)
+        return size - torn
+    return size
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]

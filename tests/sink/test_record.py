@@ -1,0 +1,219 @@
+"""Recording: rotation, compression, what a kill leaves, and disks that fail."""
+
+import mmap
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_node.config.models import Record
+from edge_node.errors import SinkError
+from edge_node.health import Health
+from edge_node.recording import read_recording
+from edge_node.sink.record import RecordSink
+from edge_node.sink.record_file import RotatingFile
+from tests.recordings import lines, people, write_recording
+
+
+def record(path, seqs, **settings):
+    sink = RecordSink(Record(path=str(path), **settings), Health())
+    sink.start()
+    for seq in seqs:
+        sink.deliver(people(seq))
+    sink.finish(drain=True)
+
+
+def seqs(path):
+    return [message["seq"] for message in read_recording(path)]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_every_message_is_a_line(tmp_path, name):
+    path = tmp_path / "new" / name
+    record(path, range(100))
+    assert seqs(path) == list(range(100))
+
+
+def test_a_plain_recording_is_exactly_the_messages(tmp_path):
+    record(tmp_path / "a.jsonl", range(10))
+    assert (tmp_path / "a.jsonl").read_bytes() == b"".join(lines(10))
+
+
+def test_an_existing_recording_is_continued(tmp_path):
+    path = tmp_path / "a.jsonl"
+    record(path, range(3))
+    record(path, range(3))
+    assert seqs(path) == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_compressed_recording_is_kept_and_a_new_one_begun(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    record(path, range(3))
+    record(path, range(5))
+    assert seqs(path) == list(range(5))
+    assert seqs(tmp_path / "a.jsonl.gz.1") == list(range(3))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_rotation_by_size_loses_nothing_but_the_oldest(tmp_path, name):
+    path = tmp_path / name
+    record(path, range(600), max_bytes=5_000, keep=3)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == [name, f"{name}.1", f"{name}.2", f"{name}.3"]
+    kept = [seq for file in [files[3], files[2], files[1], files[0]] for seq in seqs(file)]
+    assert kept == list(range(kept[0], 600))
+    assert all(file.stat().st_size < 5_000 + 600 for file in files)
+
+
+def test_rotation_by_age(tmp_path, monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr("edge_node.sink.record_file.time.monotonic", lambda: now)
+    file = RotatingFile(tmp_path / "a.jsonl", max_bytes=0, max_age_s=60, keep=2)
+    file.write(lines(1)[0])
+    now += 59
+    file.write(lines(2)[1])
+    now += 2
+    file.write(lines(3)[2])
+    file.close()
+    assert seqs(tmp_path / "a.jsonl.1") == [0, 1]
+    assert seqs(tmp_path / "a.jsonl") == [2]
+
+
+def test_a_line_that_a_power_cut_tore_is_cut_off_before_recording_goes_on(tmp_path):
+    path = write_recording(tmp_path / "a.jsonl", 3)
+    path.write_bytes(path.read_bytes()[:-20])
+    record(path, [7])
+    assert seqs(path) == [0, 1, 7]
+
+
+def test_a_first_line_that_a_power_cut_tore_does_not_stop_the_node(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(1)[0][:50])
+    record(path, [7])
+    assert seqs(path) == [7]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: folder, "cannot be written: Is a directory"),
+        (lambda _: Path("/proc/nothing/a.jsonl"), "cannot be written"),
+        (lambda folder: _written(folder / "notes.txt", b"my notes\n"), "exists and is no recording"),
+        (lambda folder: _written(folder / "a.gz", b"my notes\n"), "exists and is not compressed"),
+        (lambda folder: _written(folder / "a.jsonl", b"\x1f\x8bxx"), "exists and is compressed"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_and_left_alone(tmp_path, make, says):
+    path = make(tmp_path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(SinkError, match=says):
+        RecordSink(Record(path=str(path)), Health()).start()
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_a_full_disk_is_said_and_does_not_end_anything():
+    health = Health()
+    sink = RecordSink(Record(path="/dev/full"), health)
+    sink.start()
+    sink.deliver(people(0))
+    sink.deliver(people(1))
+    assert health.problems() == {"record": "/dev/full: No space left on device; poses are not recorded until that is mended"}
+    assert health.report().counters == {"record_lost": 2}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_after_a_disk_was_full_recording_goes_on_with_whole_lines(tmp_path, name, monkeypatch):
+    health = Health()
+    sink = RecordSink(Record(path=str(tmp_path / name)), health)
+    sink.start()
+    sink.deliver(people(0))
+    with monkeypatch.context() as full:
+        full.setattr("edge_node.sink.record_file._write_all", _write_half)
+        sink.deliver(people(1))
+    assert "record" in health.problems()
+    sink.deliver(people(2))
+    sink.finish(drain=True)
+    assert health.problems() == {}
+    files = sorted(tmp_path.iterdir(), reverse=True)
+    assert [seq for file in files for seq in seqs(file)] == [0, 2]
+
+
+def test_standard_output_whose_reader_is_gone_ends_with_one_line():
+    process = subprocess.Popen(
+        [sys.executable, "-c", TALKER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(30) == 1
+    assert process.stderr.read() == b"record: whoever read the standard output has closed it\n"
+
+
+TALKER = textwrap.dedent("""
+    from edge_node.config.models import Record
+    from edge_node.errors import SinkError
+    from edge_node.health import Health
+    from edge_node.sink.record import RecordSink
+    from tests.recordings import people
+    sink = RecordSink(Record(path="-"), Health())
+    sink.start()
+    try:
+        for seq in range(10**9):
+            sink.deliver(people(seq))
+    except SinkError as error:
+        raise SystemExit(str(error))
+""")
+
+WRITER = textwrap.dedent("""
+    import mmap, struct, sys
+    from edge_node.config.models import Record
+    from edge_node.health import Health
+    from edge_node.sink.record import RecordSink
+    from tests.recordings import people
+    file = open(sys.argv[2], "r+b")
+    counter = mmap.mmap(file.fileno(), 8)
+    sink = RecordSink(Record(path=sys.argv[1], max_bytes=int(sys.argv[3]), keep=1000), Health())
+    sink.start()
+    for seq in range(10**9):
+        sink.deliver(people(seq))
+        counter[:8] = struct.pack("q", seq + 1)
+""")
+
+
+@pytest.mark.parametrize(("name", "max_bytes"), [("a.jsonl", 0), ("a.jsonl.gz", 0), ("a.jsonl", 20_000)])
+def test_a_kill_at_any_moment_loses_nothing_that_was_written(tmp_path, name, max_bytes):
+    for attempt in range(4):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        count = folder / "count"
+        count.write_bytes(bytes(8))
+        command = [sys.executable, "-c", WRITER, str(folder / name), str(count), str(max_bytes)]
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+        enough = random.Random(attempt).randint(1, 300)
+        with count.open("r+b") as file, mmap.mmap(file.fileno(), 8) as counter:
+            while struct.unpack("q", counter[:8])[0] < enough:
+                assert process.poll() is None
+                time.sleep(0.001)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            delivered = struct.unpack("q", counter[:8])[0]
+        files = sorted(folder.glob(f"{name}*"), key=lambda path: -int(path.name.removeprefix(name).strip(".") or 0))
+        read = [seq for file in files for seq in seqs(file)]
+        assert read == list(range(len(read)))
+        assert delivered <= len(read) <= delivered + 1
+
+
+def _write_half(handle, data):
+    os.write(handle, data[: len(data) // 2])
+    raise OSError(28, "No space left on device")
+
+
+def _written(path, content):
+    path.write_bytes(content)
+    return path
