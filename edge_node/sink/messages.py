@@ -109,7 +109,10 @@ class Info(TypedDict):
     engine: Annotated[str, Field(description="Runtime, version and threads.")]
     camera: Annotated[str, Field(description="Source, size and rate.")]
     keypoints: Annotated[list[str], Field(description="Names, in the order of every keypoint list.")]
-    skeleton: Annotated[list[tuple[int, int]], Field(description="Pairs of keypoint numbers that a drawn skeleton connects.")]
+    skeleton: Annotated[
+        list[Annotated[list[int], Field(min_length=2, max_length=2)]],
+        Field(description="Pairs of keypoint numbers that a drawn skeleton connects."),
+    ]
     format: Literal["flat", "named"]
     # `schema` is what the field is called on the wire.
     schema: Annotated[str, Field(description="Identifier of the payload schemas.")]
@@ -199,7 +202,13 @@ class Result(TypedDict):
     reason: NotRequired[Annotated[str, Field(description="Why not, when `ok` is false.")]]
 
 
-SetValue = Annotated[bool | int | float | str | list[Any], Field(description="The new value, as JSON.")]
+class Command(TypedDict):
+    """Payload of `cmd/<verb>`; may also be empty."""
+
+    id: NotRequired[Annotated[str, Field(max_length=64, description="A request of the same id is done once only.")]]
+
+
+SetValue = Annotated[bool | int | float | str | list[Any] | None, Field(description="The new value, as JSON; null resets the key.")]
 """Payload of ``set/<key>``."""
 
 PAYLOADS: Mapping[str, Any] = {
@@ -212,6 +221,7 @@ PAYLOADS: Mapping[str, Any] = {
     "config": Configuration,
     "result": Result,
     "set": SetValue,
+    "cmd": Command,
 }
 """Name of each payload, and of its schema, to its type."""
 

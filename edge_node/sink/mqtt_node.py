@@ -109,7 +109,7 @@ class NodeSpeaker:
             "engine": about.engine,
             "camera": about.camera,
             "keypoints": list(KEYPOINTS),
-            "skeleton": [(int(a), int(b)) for a, b in EDGES],
+            "skeleton": [[int(a), int(b)] for a, b in EDGES],
             "format": config.mqtt.format,
             "schema": SCHEMA_ID,
             "config_hash": hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16],

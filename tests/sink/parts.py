@@ -182,4 +182,5 @@ class Sender:
 def person(number, shift=0.0):
     keypoints = np.random.default_rng(number).random((17, 3)).astype(np.float32)
     keypoints[:, 0] += shift
+    keypoints[:, 2] = 0.5 + keypoints[:, 2] / 2
     return Person(number, 0.9, (0.1, 0.1, 0.9, 0.9), keypoints)
