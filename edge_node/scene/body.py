@@ -20,6 +20,8 @@ SHOULDERS_TO_TORSO = 1.2
 TORSOS_IN_HEIGHT = 3.1
 """Standing height over torso length (shoulder to hip), of COCO-style joints."""
 
+_EDGE = 0.02
+
 Point = tuple[float, float]
 
 
@@ -70,6 +72,8 @@ def measure(keypoints: KeypointArray, width_px: int, height_px: int, min_score: 
     width = _distance(joints[_LEFT_SHOULDER], joints[_RIGHT_SHOULDER])
     torso = _distance(shoulders, hips)
     length = max(torso or 0.0, SHOULDERS_TO_TORSO * (width or 0.0)) or None
+    # Knees and ankles below the picture are put by the model at its edge: they tell where it ends, not where the leg is.
+    inside = [None if y > 1.0 - _EDGE else joint for joint, (_, y, _) in zip(joints, rows, strict=True)]
     torso_scores = [rows[i][2] for i in (5, 6, 11, 12) if joints[i] is not None]
     return Body(
         shoulders_px=shoulders,
@@ -77,7 +81,7 @@ def measure(keypoints: KeypointArray, width_px: int, height_px: int, min_score: 
         torso_px=length,
         tilt_deg=_tilt_deg(shoulders, hips),
         slenderness=None if width is None or torso is None else width / max(torso, 1e-6),
-        legs=tuple(leg for sides in _LEGS if (leg := _leg(joints, sides, length)) is not None),
+        legs=tuple(leg for sides in _LEGS if (leg := _leg(inside, sides, length)) is not None),
         foot_px=_middle(joints[_ANKLES[0]], joints[_ANKLES[1]]) or hips,
         score=sum(torso_scores) / len(torso_scores) if torso_scores else 0.0,
     )

@@ -46,14 +46,14 @@ class PersonMemory:
         elapsed_s = at_s - self.looked_s
         if person.predicted or elapsed_s < MIN_STEP_S:
             return []
-        self.looked_s = at_s
+        first, self.looked_s = self.looked_s < self.first_s, at_s
         min_score = max(MIN_JOINT_SCORE, config.pose.score_threshold)
         body = measure(person.keypoints, people.width_px, people.height_px, min_score)
         self.centre_px = centre_px(person, people)
         self.height_px = body.height_px or self.height_px
         self._move(person, people, min_score, at_s)
         seen = look(body)
-        self.posture.update(seen, min(elapsed_s, MAX_STEP_S))
+        self.posture.update(seen, MIN_STEP_S if first else min(elapsed_s, MAX_STEP_S))
         events: list[SceneEvent] = [
             ZoneEvent("zone_entered" if entered else "zone_left", people.ts, zone, self.id)
             for zone, entered in self.zones.update(zones, body.foot_px, at_s)

@@ -46,7 +46,8 @@ def look(body: Body) -> Likelihoods:
     if not body.legs:
         return Likelihoods(lying=trust * _NO_LEGS * _rises(tilt, 65.0, 5.0))
     hang = max(leg.thigh_drop + (leg.shin_drop or 0.0) for leg in body.legs)
-    stood_on = [_straight(leg) for leg in body.legs]
+    # Without its shin a leg under a horizontal torso may as well kneel.
+    stood_on = [_straight(leg) * (1.0 if leg.shin_drop is not None else 1.0 - horizontal) for leg in body.legs]
     straight = max(stood_on)
     folded = min(map(_folded, body.legs, stood_on)) * (1.0 if len(body.legs) > 1 else _ONE_BENT_LEG)
     return Likelihoods(
