@@ -17,6 +17,11 @@ LEAST_CORRELATION = 0.2
 
 Floats = NDArray[np.float64]
 
+_STEPS = np.arange(-3, 4, dtype=np.float64)
+VELOCITY: Floats = _STEPS / (_STEPS @ _STEPS)
+ACCELERATION: Floats = (_STEPS**2 - 4) / 42
+"""First and second derivative at the middle of the parabola that fits 7 values best."""
+
 
 @dataclass(frozen=True, slots=True)
 class JointFigures:
@@ -73,40 +78,74 @@ def second_difference(places: Floats) -> Floats:
 def lag_frames(stretches: Sequence[Stretch]) -> float:
     """The lag of found behind true motion, in frames, with sub-frame precision.
 
-    The normalised cross-correlation of the joints' velocities over all stretches, at whole lags; its peak is placed between
-    them by the parabola through the three values around it. Velocities far beyond any true one are cut short, so that a
+    Velocities come from a parabola through 7 frames (Savitzky and Golay 1964), which leaves times as they are and noise behind.
+    Their normalised cross-correlation over all stretches gives the whole lag; the fraction is the shift that explains the
+    rest best in the sense of least squares, with the true motion's own acceleration as slope: where motion is slow and the
+    peak flat, that is far less noisy than a parabola through the peak. Velocities far beyond any true one are cut short, so that a
     joint that jumps to another place and back does not drown the rest.
     """
-    pairs = [(np.diff(s.true, axis=0), np.diff(s.found, axis=0)) for s in stretches if len(s.true) > 2]
-    speeds = np.concatenate([np.abs(true[np.isfinite(true)]) for true, _ in pairs]) if pairs else np.empty(0)
+    motions = [_Motion(_filtered(s.true, VELOCITY), _filtered(s.true, ACCELERATION), _filtered(s.found, VELOCITY)) for s in stretches]
+    speeds = np.concatenate([np.abs(m.velocity[np.isfinite(m.velocity)]) for m in motions]) if motions else np.empty(0)
     limit = 3 * float(np.percentile(speeds, 99)) if speeds.size else 0.0
     if limit == 0:
         return math.nan
-    lags = range(-LONGEST_LAG, LONGEST_LAG + 1)
-    values = [_correlation([(true, np.clip(found, -limit, limit)) for true, found in pairs], lag) for lag in lags]
+    motions = [_Motion(m.velocity, m.acceleration, np.clip(m.found, -limit, limit)) for m in motions]
+    lags = list(range(-LONGEST_LAG, LONGEST_LAG + 1))
+    values = [_correlation(motions, lag) for lag in lags]
     best = int(np.argmax(values))
     if values[best] < LEAST_CORRELATION or best in (0, len(values) - 1):
         return math.nan
-    before, peak, after = values[best - 1], values[best], values[best + 1]
-    bend = before - 2 * peak + after
-    return lags[best] + (0.5 * (before - after) / bend if bend < 0 else 0.0)
+    return lags[best] + _fraction(motions, lags[best])
 
 
-def _correlation(pairs: Sequence[tuple[Floats, Floats]], lag: int) -> float:
+@dataclass(frozen=True, slots=True)
+class _Motion:
+    """True velocity and acceleration, and found velocity, of one stretch: float64 [frames, 17, 2], per frame."""
+
+    velocity: Floats
+    acceleration: Floats
+    found: Floats
+
+    def aligned(self, lag: int) -> tuple[Floats, Floats, Floats]:
+        """The three, found taken ``lag`` frames later, where all are known: flat."""
+        count = max(len(self.velocity) - abs(lag), 0)
+        start = max(-lag, 0)
+        parts = (self.velocity[start:][:count], self.acceleration[start:][:count], self.found[max(lag, 0) :][:count])
+        known = np.logical_and.reduce([np.isfinite(part) for part in parts])
+        return parts[0][known], parts[1][known], parts[2][known]
+
+
+def _filtered(places: Floats, kernel: Floats) -> Floats:
+    """``places`` [frames, 17, 2] through ``kernel``; NaN wherever it meets a place that is not known."""
+    count = len(places) - len(kernel) + 1
+    if count < 1:
+        return np.empty((0, *places.shape[1:]))
+    return np.asarray(sum(weight * places[i : i + count] for i, weight in enumerate(kernel)), dtype=np.float64)
+
+
+def _correlation(motions: Sequence[_Motion], lag: int) -> float:
     product = true_power = found_power = 0.0
-    for true, found in pairs:
-        count = len(true) - abs(lag)
-        if count < 1:
-            continue
-        a = true[max(-lag, 0) :][:count]
-        b = found[max(lag, 0) :][:count]
-        both = np.isfinite(a) & np.isfinite(b)
-        a, b = a[both], b[both]
-        product += float(a @ b)
-        true_power += float(a @ a)
-        found_power += float(b @ b)
+    for motion in motions:
+        true, _, found = motion.aligned(lag)
+        product += float(true @ found)
+        true_power += float(true @ true)
+        found_power += float(found @ found)
     power = math.sqrt(true_power * found_power)
     return product / power if power else 0.0
+
+
+def _fraction(motions: Sequence[_Motion], lag: int) -> float:
+    """The remaining shift d in found(t + lag) = gain (velocity(t) - d acceleration(t)), by least squares for gain and d."""
+    normal, right = np.zeros((2, 2)), np.zeros(2)
+    for motion in motions:
+        velocity, acceleration, found = motion.aligned(lag)
+        basis = np.stack([velocity, acceleration])
+        normal += basis @ basis.T
+        right += basis @ found
+    if np.linalg.det(normal) <= 0:
+        return 0.0
+    gain, slope = np.linalg.solve(normal, right)
+    return float(np.clip(-slope / gain, -1, 1)) if gain > 0 else 0.0
 
 
 def _stretches(frames: Sequence[ScoredFrame], pairs_of: Sequence[list[tuple[int, int]]]) -> list[Stretch]:
