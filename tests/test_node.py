@@ -49,6 +49,8 @@ class Subscriber:
         self._client.loop_stop()
 
     def _keep(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        if not message.payload:  # our own request
+            return
         with self._news:
             self.messages.append((message.topic.removeprefix("edge_node/v1/node/"), json.loads(message.payload)))
             self._news.notify_all()

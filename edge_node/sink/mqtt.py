@@ -207,10 +207,10 @@ def _login(config: Config, will: bytes) -> Login:
 
 
 def _outbox(config: Config, health: Health) -> Outbox:
-    file = f"spool-{config.node.name}.sqlite"
     runtime = runtime_directory()
-    disk = paths.state_directory() / file if config.mqtt.spool.enabled else None
-    return Outbox(config.mqtt.spool, disk, runtime / file if runtime else None, health)
+    disk = paths.state_directory() / f"spool-{config.node.name}.sqlite" if config.mqtt.spool.enabled else None
+    volatile = runtime / f"waiting-{config.node.name}.sqlite" if runtime else None
+    return Outbox(config.mqtt.spool, disk, volatile, health)
 
 
 def _warn_of_plain_text(config: Mqtt) -> None:
