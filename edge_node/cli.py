@@ -11,6 +11,7 @@ from edge_node import __version__
 from edge_node.errors import EXIT_OK, EXIT_USAGE, EdgeNodeError
 
 VERBS = {
+    "setup": "set a node up, from nothing to a running service: ask, try each answer, write the configuration, start",
     "run": "run the node: camera, model, MQTT",
     "demo": "run it all on this machine: a broker, a clip or a drawn scene, poses on the terminal",
     "check-config": "check a configuration file and say every mistake in it",

@@ -1,0 +1,165 @@
+"""``edge-node setup``: from nothing to a running node. Asks what was not given, tries each answer, writes the configuration."""
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge_node import paths
+from edge_node.commands.settings_arguments import SYSTEM_FILE
+from edge_node.config.load import load
+from edge_node.config.models import Config
+from edge_node.data import Frame
+from edge_node.errors import EXIT_OK, CameraError, ConfigError, EdgeNodeError, UsageError
+from edge_node.fetch import fetch
+from edge_node.models import MARKER, entry, is_path
+from edge_node.setup import answers, service
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    parser.add_argument("--name", help="name of this node: letters, digits, _ and -")
+    parser.add_argument("--camera", metavar="SOURCE", help="picamera2, /dev/video0, an rtsp:// address, a video file, synthetic, auto")
+    parser.add_argument("--broker", metavar="[USER@]HOST[:PORT]", help="MQTT broker; mqtts://HOST for an encrypted connection")
+    parser.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="the password at the broker is in this file (- is standard input)"
+    )
+    parser.add_argument("--accelerator", choices=["auto", "edgetpu", "cpu"], help="what runs the model")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="take the model files from this folder, not from the network")
+    parser.add_argument("--yes", action="store_true", help="ask nothing: what was not given stays as it is")
+    parser.add_argument(
+        "--keep-failing", action="store_true", help="write answers down that do not work now, such as a broker still to come"
+    )
+    parser.add_argument("-c", "--config", type=Path, default=SYSTEM_FILE, metavar="FILE", help=f"file to write (default: {SYSTEM_FILE})")
+    parser.add_argument("--no-service", action="store_true", help="only write the configuration; start nothing")
+    parser.epilog = "Running it again keeps what was set before, and the file before it as FILE.old."
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, try, write, start."""
+    if arguments.config == SYSTEM_FILE and os.geteuid() != 0:
+        raise UsageError(f"{SYSTEM_FILE} belongs to root: sudo edge-node setup (or write another file: -c FILE --no-service)")
+    dialogue = _Dialogue(arguments, _present(arguments.config))
+    config, password = dialogue.hold()
+    before = service.write_configuration(arguments.config, answers.configuration_text(config))
+    print(f"wrote {arguments.config}{f'; the one before is {before}' if before else ''}")
+    if password is not None and arguments.config == SYSTEM_FILE:
+        service.write_password(password)
+        print(f"wrote {service.CREDENTIAL}, for systemd's eyes only")
+    if arguments.no_service or not service.service_is_installed():
+        print(f"start it with: edge-node run -c {arguments.config}")
+        return EXIT_OK
+    status = service.start_service()
+    print(f"edge-node is enabled and running: {status['frames']} frames so far, on the {status['accelerator']}")
+    print("  how it is:   edge-node status\n  its log:     journalctl -u edge-node -f")
+    print(f"  its poses:   mosquitto_sub -h {config.mqtt.host} -p {config.mqtt.port} -t 'edge_node/v1/{config.node.name}/#' -v")
+    return EXIT_OK
+
+
+def _present(path: Path) -> Config:
+    """What the file says now; the defaults when there is none."""
+    return load(path if path.exists() else None, {})
+
+
+class _Dialogue:
+    """One question after the other, each tried before the next."""
+
+    def __init__(self, arguments: argparse.Namespace, config: Config) -> None:
+        self._arguments = arguments
+        self._config = config
+        self._asks = sys.stdin.isatty() and not arguments.yes
+        self._password: str | None = None
+        self._frame: Frame | None = None
+
+    def hold(self) -> tuple[Config, str | None]:
+        """The configuration with the answers in it, and the password at the broker if one was given."""
+        self._settle("name", "Name of this node", self._config.node.name, self._name)
+        self._settle("camera", "Camera", str(self._config.camera.source), self._camera)
+        self._settle("accelerator", "Run the model on (auto, edgetpu, cpu)", self._config.model.accelerator, self._accelerator)
+        self._settle("broker", "MQTT broker", answers.broker_text(self._config), self._broker)
+        return self._config, self._password
+
+    def _settle(self, name: str, question: str, present: str, take: Callable[[str], str]) -> None:
+        """Get one answer and try it, again and again where somebody is there to answer."""
+        given: str | None = getattr(self._arguments, name)
+        while True:
+            answer = given if given is not None else self._ask(question, present)
+            try:
+                print(f"{name}: {answer}: {take(answer)}")
+                return
+            except EdgeNodeError as error:
+                if self._arguments.keep_failing and not isinstance(error, ConfigError):
+                    print(f"{name}: {answer}: does not work now, kept as asked: {error}", file=sys.stderr)
+                    return
+                if given is not None or not self._asks:
+                    raise service.SetupError(f"{name}: {error}\nnothing was changed") from None
+                print(f"  {error}", file=sys.stderr)
+
+    def _ask(self, question: str, present: str) -> str:
+        if not self._asks:
+            return present
+        return input(f"{question} [{present}]: ").strip() or present
+
+    def _put(self, **sections: Any) -> None:
+        self._config = answers.with_values(self._config, {key.replace("__", "."): value for key, value in sections.items()})
+
+    def _name(self, answer: str) -> str:
+        self._put(node__name=answer)
+        return f"its topics are edge_node/v1/{answer}/…"
+
+    def _camera(self, answer: str) -> str:
+        from edge_node.setup.trials import try_camera  # noqa: PLC0415 - heavy; a wrong name is told before it
+
+        self._put(camera__source=answers.camera_value(answer))
+        found, self._frame = try_camera(self._config.camera)
+        return found
+
+    def _accelerator(self, answer: str) -> str:
+        from edge_node.setup.trials import try_model  # noqa: PLC0415 - heavy
+
+        self._put(model__accelerator=answer)
+        folder = self._fetch_model()
+        if self._frame is None:
+            raise CameraError("the model can only be tried on a picture, and the camera gave none")
+        return try_model(answers.with_values(self._config, {"model.directory": str(folder)}), self._frame)
+
+    def _fetch_model(self) -> Path:
+        """The model's files, where the node will look for them."""
+        configured = self._config.model.directory
+        of_service = self._arguments.config == SYSTEM_FILE and configured is None
+        folder = service.STATE / "models" if of_service else paths.models_directory(configured)
+        name = self._config.model.name
+        if name == MARKER or is_path(name):
+            return folder
+        known = entry(name)
+        for accelerator in known.files:
+            if self._config.model.accelerator != "cpu" or accelerator == "cpu":
+                fetch(known.files[accelerator], folder, self._arguments.models, lambda _there, _whole: None)
+        if of_service:
+            service.give_to_service(service.STATE)
+        return folder
+
+    def _broker(self, answer: str) -> str:
+        from edge_node.setup.trials import try_broker  # noqa: PLC0415 - heavy
+
+        address = answers.parse_broker(answer)
+        self._config = answers.with_values(self._config, answers.broker_values(address))
+        if address.username is not None and self._password is None:
+            self._password = self._read_password(address)
+        return try_broker(self._config.mqtt, self._password or paths.secret("mqtt-password"))
+
+    def _read_password(self, address: answers.BrokerAddress) -> str | None:
+        """From the file given, else asked for where somebody can answer. ``None`` leaves the one there is."""
+        file: Path | None = self._arguments.password_file
+        if file is not None:
+            try:
+                text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"--password-file {file}: {error.strerror}") from None
+            return text.rstrip("\r\n")
+        if not self._asks:
+            return None
+        return getpass.getpass(f"Password of {address.username} at {address.host} (empty: none, or the one set before): ") or None

@@ -1,0 +1,81 @@
+"""What the user answers, and the configuration that follows from it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_node.config.files import commented_yaml
+from edge_node.config.keys import all_keys, value_of
+from edge_node.config.load import override
+from edge_node.config.models import Config
+from edge_node.errors import ConfigError
+
+_BROKER = re.compile(r"(?:(?P<scheme>mqtts?)://)?(?:(?P<user>[^@/]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/@\s]+)(?::(?P<port>\d{1,5}))?/?")
+TLS_PORT = 8883
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is and who we are there."""
+
+    host: str
+    port: int
+    username: str | None
+    tls: bool
+
+
+def parse_broker(text: str) -> BrokerAddress:
+    """``host``, ``host:port``, ``user@host``, ``mqtts://user@host:port``. Raises ``ConfigError``."""
+    found = _BROKER.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError([f"broker {text!r}: expected HOST, HOST:PORT or mqtts://USER@HOST:PORT"])
+    if ":" in (found["user"] or ""):
+        raise ConfigError(["broker: a password does not belong into the address; it is asked for, or read with --password-file"])
+    tls = found["scheme"] == "mqtts"
+    port = int(found["port"]) if found["port"] else (TLS_PORT if tls else int(all_keys()["mqtt.port"].default))
+    return BrokerAddress(found["host"].strip("[]"), port, found["user"], tls)
+
+
+def broker_text(config: Config) -> str:
+    """The address of the configured broker, as ``parse_broker`` reads it."""
+    mqtt = config.mqtt
+    host = f"[{mqtt.host}]" if ":" in mqtt.host else mqtt.host
+    return f"{'mqtts://' if mqtt.tls.enabled else ''}{f'{mqtt.username}@' if mqtt.username else ''}{host}:{mqtt.port}"
+
+
+def broker_values(address: BrokerAddress) -> dict[str, Any]:
+    """The keys a broker's address sets."""
+    return {
+        "mqtt.enabled": True,
+        "mqtt.host": address.host,
+        "mqtt.port": address.port,
+        "mqtt.username": address.username,
+        "mqtt.tls.enabled": address.tls,
+    }
+
+
+def camera_value(text: str) -> str | int:
+    """``camera.source`` as YAML would read it: digits are an index."""
+    return int(text) if text.isdecimal() else text
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """``config`` with the answers laid over it. Raises ``ConfigError`` for one that does not fit."""
+    return override(config, values)
+
+
+def configuration_text(config: Config) -> str:
+    """The YAML file of ``config``: every key explained, those that are not as by default set."""
+    tree = config.model_dump(mode="json")
+    values = {"node.name": config.node.name}
+    for path, key in all_keys().items():
+        if path != "node.name" and value_of(config, path) != key.default:
+            values[path] = _at(tree, path)
+    return commented_yaml(values)
+
+
+def _at(tree: Any, path: str) -> Any:
+    for name in path.split("."):
+        tree = tree[name]
+    return tree

@@ -1,0 +1,95 @@
+"""What setup leaves behind: the configuration file, the password where only systemd reads it, and the running service."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from edge_node.config.load import load
+from edge_node.errors import EdgeNodeError
+from edge_node.status_socket import SERVICE_SOCKET, NoAnswerError, ask
+
+UNIT = "edge-node.service"
+USER = "edge-node"
+STATE = Path("/var/lib/edge-node")
+CREDENTIAL = Path("/etc/credstore/edge-node.mqtt-password")
+FIRST_FRAME_S = 60.0
+
+
+class SetupError(EdgeNodeError):
+    """Something could not be set up; what was there before is still so."""
+
+
+def write_configuration(path: Path, text: str) -> Path | None:
+    """Put ``text`` in place of ``path``, whole or not at all; returns where the file before it went.
+
+    Raises ``ConfigError`` when the text would not be accepted, ``SetupError`` when it cannot be written.
+    """
+    scratch = path.with_name(f".{path.name}.new")
+    before = path.with_name(f"{path.name}.old")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(text, encoding="utf-8")
+        scratch.chmod(0o644)
+        load(scratch, {})
+        kept = path.exists() and path.read_text(encoding="utf-8") != text
+        if kept:
+            shutil.copy2(path, before)
+        scratch.replace(path)
+    except OSError as error:
+        raise SetupError(f"{path}: cannot be written: {error.strerror}; as root: sudo edge-node setup") from None
+    finally:
+        scratch.unlink(missing_ok=True)
+    return before if kept else None
+
+
+def write_password(password: str, path: Path = CREDENTIAL) -> None:
+    """Where systemd takes it from for the service; readable by root alone. Raises ``SetupError``."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.new")
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(password)
+        scratch.replace(path)
+    except OSError as error:
+        raise SetupError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def give_to_service(path: Path) -> None:
+    """Let the service's user own ``path`` and what is in it, where there is that user."""
+    try:
+        user = pwd.getpwnam(USER)
+    except KeyError:
+        return
+    for each in (path, *path.rglob("*")):
+        os.chown(each, user.pw_uid, user.pw_gid)
+
+
+def service_is_installed() -> bool:
+    """Whether systemd runs this machine and knows the unit."""
+    return Path("/run/systemd/system").is_dir() and _systemctl("cat", UNIT).returncode == 0
+
+
+def start_service() -> dict[str, object]:
+    """Enable the service and start it anew; returns its status after the first frame. Raises ``SetupError``."""
+    for words in (("enable", "--quiet", UNIT), ("restart", UNIT)):
+        done = _systemctl(*words)
+        if done.returncode:
+            raise SetupError(f"systemctl {' '.join(words)}: {done.stderr.strip()}\nwhat it said: journalctl -u edge-node -n 20")
+    deadline = time.monotonic() + FIRST_FRAME_S
+    status: dict[str, object] | None = None
+    while time.monotonic() < deadline:
+        try:
+            status = ask(SERVICE_SOCKET)
+        except NoAnswerError:
+            status = None
+        if status is not None and status.get("frames"):
+            return status
+        time.sleep(0.5)
+    raise SetupError(f"the service runs, and looked at no picture in {FIRST_FRAME_S:.0f} s: journalctl -u edge-node -n 20")
+
+
+def _systemctl(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)

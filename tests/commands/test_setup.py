@@ -1,0 +1,143 @@
+"""``edge-node setup`` without a service: flags and a terminal, a real broker, the drawn scene as camera, the built-in model."""
+
+import os
+import pty
+import socket
+import stat
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from edge_node.cli import main
+from edge_node.config.load import load
+from edge_node.errors import ConfigError
+from edge_node.local_broker import local_broker
+from edge_node.setup.answers import BrokerAddress, parse_broker
+from edge_node.setup.service import write_configuration, write_password
+
+SMALL = "camera:\n  width: 320\n  height: 240\nmodel:\n  name: marker\n"
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with local_broker() as port:
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "edge-node.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+def setup(file, *words):
+    return main(["setup", "-c", str(file), "--no-service", "--yes", *words])
+
+
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_flags_are_tried_and_written_with_comments(file, broker, capsys):
+    assert setup(file, "--name", "hall", "--camera", "synthetic", "--broker", broker, "--accelerator", "cpu") == 0
+    told = capsys.readouterr().out
+    for words in ("gives pictures: ", "a picture on the cpu", "took the login: MQTT 5", f"edge-node run -c {file}"):
+        assert words in told
+    config = load(file, {})
+    assert (config.node.name, config.camera.source, config.model.accelerator) == ("hall", "synthetic", "cpu")
+    assert f"{config.mqtt.host}:{config.mqtt.port}" == broker
+    assert file.read_text().count("# ") > 100
+
+
+def test_what_was_set_before_stays_and_the_file_before_is_kept(file, broker):
+    assert setup(file, "--camera", "synthetic", "--broker", broker) == 0
+    assert load(file, {}).camera.width == 320
+    assert load(file, {}).model.name == "marker"
+    assert file.with_name("edge-node.yaml.old").read_text() == SMALL
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--name", "my hall"], "name: node.name: 'my hall' does not have the form"),
+        (["--camera", "/dev/video99"], "camera: "),
+        (["--camera", "missing.mp4"], "camera: "),
+        (["--camera", "synthetic", "--broker", f"127.0.0.1:{closed_port()}"], "no broker listens at 127.0.0.1:"),
+        (["--camera", "synthetic", "--broker", "no.such.host.invalid"], "unknown host in no.such.host.invalid:1883"),
+        (["--camera", "synthetic", "--broker", "me:secret@host"], "a password does not belong into the address"),
+    ],
+)
+def test_answer_that_does_not_work_is_told_and_nothing_is_changed(file, capsys, words, said):
+    assert setup(file, *words) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "nothing was changed" in error
+    assert "Traceback" not in error
+    assert file.read_text() == SMALL
+
+
+def test_failing_answer_is_kept_when_asked(file, capsys):
+    assert setup(file, "--camera", "synthetic", "--broker", f"127.0.0.1:{closed_port()}", "--keep-failing") == 0
+    assert "does not work now, kept as asked" in capsys.readouterr().err
+
+
+def test_questions_on_a_terminal_are_asked_again_until_the_answer_works(file, broker):
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "edge_node", "setup", "-c", str(file), "--no-service"]
+    with subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as dialogue:
+        os.close(child)
+        os.write(parent, f"kit chen\nkitchen\nmissing.mp4\nsynthetic\n\n{broker}\n".encode())
+        told = dialogue.stdout.read()
+    os.close(parent)
+    assert dialogue.returncode == 0, told
+    assert "does not have the form" in told
+    assert told.count("Camera [auto]: ") == 2
+    assert load(file, {}).node.name == "kitchen"
+
+
+def test_system_file_needs_root(monkeypatch, capsys):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["setup", "--yes"]) == 2
+    assert "sudo edge-node setup" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("broker.local", BrokerAddress("broker.local", 1883, None, False)),
+        ("hall@10.0.0.2:1884", BrokerAddress("10.0.0.2", 1884, "hall", False)),
+        ("mqtts://hall@broker.local", BrokerAddress("broker.local", 8883, "hall", True)),
+        ("[fd00::1]:1883", BrokerAddress("fd00::1", 1883, None, False)),
+    ],
+)
+def test_brokers_address_is_read(text, address):
+    assert parse_broker(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "a b", "http://broker", "host:port", "host:1883/topic"])
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(ConfigError, match="expected HOST"):
+        parse_broker(text)
+
+
+def test_configuration_that_would_be_refused_is_not_put_in_place(tmp_path):
+    file = tmp_path / "edge-node.yaml"
+    file.write_text(SMALL)
+    with pytest.raises(ConfigError):
+        write_configuration(file, "camera: {widht: 3}\n")
+    assert [p.name for p in tmp_path.iterdir()] == ["edge-node.yaml"]
+    assert yaml.safe_load(file.read_text()) == yaml.safe_load(SMALL)
+
+
+def test_password_is_for_root_alone(tmp_path):
+    write_password("s3cret", tmp_path / "credstore" / "edge-node.mqtt-password")
+    file = tmp_path / "credstore" / "edge-node.mqtt-password"
+    assert file.read_text() == "s3cret"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
