@@ -82,6 +82,11 @@ class Health:
             else:
                 self._facts[name] = value
 
+    def fact_of(self, name: str) -> float | str | bool | None:
+        """The value last said; ``None`` when there is none."""
+        with self._lock:
+            return self._facts.get(name)
+
     def problem(self, part: str, text: str | None) -> bool:
         """``part`` has a problem, or with ``None`` no longer has one. True when this is news."""
         with self._lock:

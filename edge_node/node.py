@@ -100,7 +100,7 @@ class Node:
             stack.callback(engine.close)
             log.info("model: %s, %s", model.name, engine.description)
             self._start_sinks(lambda: About(model.name, model.sha256, engine.description, self._camera()), capture.lossless)
-            estimator = Estimator(engine, self._settings, self._health)
+            estimator = Estimator(engine, self._settings, self._health, live=not capture.lossless)
             workers = [
                 Worker("estimator", lambda: self._estimate(estimator), lambda error: self._ended("estimator", error)),
                 Worker("camera", capture.run, lambda error: self._ended("camera", error)),
@@ -150,6 +150,9 @@ class Node:
         while done != self._frame_limit:
             frame = self._frames.get()
             if frame is None:
+                continue
+            if not estimator.wants(frame):
+                self._notifier.watchdog()
                 continue
             people = estimator.process(frame)
             if self._wants_pictures:

@@ -19,6 +19,9 @@ MISSED_GROWTH = 0.15
 MISSED_GROWTH_MOST = 1.8
 """... up to so many times its side."""
 
+SCAN_AT_LEAST_EVERY = 6
+"""When people in view use up the budget, one frame in so many (or, in a crowd, in as many as there are people) has a scan."""
+
 SCAN_OVERLAP = 1 / 3
 """Neighbouring scan tiles share at least so much of their side, so that nobody is cut by all of them."""
 
@@ -65,15 +68,15 @@ class Attention:
     def _scans(self, people: Sequence[Wanted], budget: int, full: bool) -> int:
         """How many squares of the budget are kept for scanning.
 
-        With more people than budget it is one, once in about so many frames as it takes to look at everyone; a budget of one
-        goes to the people in view, or in turns to those lost and to the scan.
+        Where the budget is used up by people in view, it is one in every so many frames; with nobody in view and a budget of
+        one, whoever was lost and the scan take turns.
         """
         in_view = sum(not p.misses for p in people)
         if in_view == 0:
             return 1 if budget > 1 or not people else self._frames % 2
-        if full or budget == 1:
+        if full:
             return 0
-        return 1 if in_view < budget else int(self._frames % (in_view + 1) == 0)
+        return 1 if in_view < budget else int(self._frames % max(in_view + 1, SCAN_AT_LEAST_EVERY) == 0)
 
     def _next_scan(self, width_px: int, height_px: int) -> Region:
         squares = scan_squares(width_px, height_px)

@@ -10,41 +10,49 @@ from edge_node.config.settings import Settings
 from edge_node.data import Frame, People, Person
 from edge_node.engine import Engine
 from edge_node.health import Health
-from edge_node.pose.attention import Attention
+from edge_node.pose.attention import Attention, Look
 from edge_node.pose.finding import Seen, look
+from edge_node.pose.pace import Pace
 from edge_node.pose.similarity import extent_px
 from edge_node.pose.track import Track
 from edge_node.pose.tracking import Sighting, Tracker
 
 
 class Estimator:
-    """Turns frames into people. Belongs to one thread; the settings in force are read for each frame."""
+    """Turns frames into people. Belongs to one thread; the settings in force are read for each frame.
 
-    def __init__(self, engine: Engine, settings: Settings, health: Health) -> None:
+    ``live``: the source goes on without us, so the work on a frame is fitted into the time there is (see ``Pace``).
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, health: Health, *, live: bool = False) -> None:
         self._engine = engine
         self._settings = settings
         self._health = health
         self._attention = Attention()
         self._tracker = Tracker()
+        self._pace = Pace(health, live=live, parallel=engine.parallel)
+
+    def wants(self, frame: Frame) -> bool:
+        """Whether this frame should be processed, or left out: nobody is in view, or the processor is too hot."""
+        return self._pace.wants(frame.media_ns, self._settings.current)
 
     def process(self, frame: Frame) -> People:
         """Everyone in the frame. Raises ``EngineError`` when the model cannot be run at all."""
         config = self._settings.current
-        pose = config.pose
-        wanted = self._tracker.wanted(frame.media_ns, pose.score_threshold)
-        budget = pose.max_inferences or (1 if pose.max_people == 1 else pose.max_people + 1)
-        full = sum(not p.misses for p in wanted) >= pose.max_people
-        looks = self._attention.plan(wanted, frame.width_px, frame.height_px, budget=budget, full=full)
-        seen = look(self._engine, frame.image, [x.region for x in looks], pose.score_threshold)
+        looks = self._looks(frame, config)
         started = time.perf_counter()
-        sightings = [Sighting(p, x.track) for x, s in zip(looks, seen, strict=True) for p in s.poses]
-        looked = {x.track for x in looks if x.track is not None}
-        tracks = self._tracker.update(sightings, looked, frame.media_ns, pose.max_people, pose.score_threshold)
+        seen = look(self._engine, frame.image, [x.region for x in looks], config.pose.score_threshold)
+        found = time.perf_counter()
+        tracks = self._track(frame, looks, seen, config)
         tracked = time.perf_counter()
         people = tuple(_person(t, frame, config) for t in tracks)
-        stage_ms = _stage_ms(seen)
-        stage_ms["track"] = (tracked - started) * 1e3
-        stage_ms["smooth"] = (time.perf_counter() - tracked) * 1e3
+        stage_ms = {
+            **_model_ms(seen),
+            "track": (tracked - found) * 1e3,
+            "smooth": (time.perf_counter() - tracked) * 1e3,
+        }
+        took_ms = (found - started) * 1e3
+        self._pace.looked(frame.media_ns, squares=len(looks), took_ms=took_ms, people=len(self._tracker.tracks), config=config)
         accelerator = seen[-1].inference.accelerator
         self._health.frame(len(people), accelerator, stage_ms)
         return People(
@@ -61,8 +69,18 @@ class Estimator:
             done_ns=time.monotonic_ns(),
         )
 
+    def _looks(self, frame: Frame, config: Config) -> list[Look]:
+        wanted = self._tracker.wanted(frame.media_ns, config.pose.score_threshold)
+        full = sum(not p.misses for p in wanted) >= config.pose.max_people
+        return self._attention.plan(wanted, frame.width_px, frame.height_px, budget=self._pace.budget(config), full=full)
 
-def _stage_ms(seen: Sequence[Seen]) -> dict[str, float]:
+    def _track(self, frame: Frame, looks: Sequence[Look], seen: Sequence[Seen], config: Config) -> list[Track]:
+        sightings = [Sighting(p, x.track) for x, s in zip(looks, seen, strict=True) for p in s.poses]
+        looked = {x.track for x in looks if x.track is not None}
+        return self._tracker.update(sightings, looked, frame.media_ns, config.pose.max_people, config.pose.score_threshold)
+
+
+def _model_ms(seen: Sequence[Seen]) -> dict[str, float]:
     return {
         "sample": sum(s.inference.sample_ms for s in seen),
         "invoke": sum(s.inference.invoke_ms for s in seen),
@@ -72,11 +90,9 @@ def _stage_ms(seen: Sequence[Seen]) -> dict[str, float]:
 
 def _person(track: Track, frame: Frame, config: Config) -> Person:
     threshold = config.pose.score_threshold
-    keypoints = track.keypoints_px if track.seen_now else track.expected_px(frame.media_ns)
-    keypoints = keypoints.copy()
-    if config.smoothing.enabled and track.seen_now:
+    keypoints = track.keypoints_px.copy() if track.seen_now else track.expected_px(frame.media_ns)
+    if config.smoothing.enabled:
         keypoints[:, :2] = track.filter.apply(keypoints, track.size_px, frame.media_ns, config.smoothing)
-    size = np.array([frame.width_px, frame.height_px], np.float32)
-    keypoints[:, :2] /= size
+    keypoints[:, :2] /= np.array([frame.width_px, frame.height_px], np.float32)
     x0, y0, x1, y1 = (min(max(v, 0.0), 1.0) for v in extent_px(keypoints, threshold))
     return Person(track.id, min(track.score, 1.0), (x0, y0, x1, y1), keypoints, predicted=not track.seen_now)

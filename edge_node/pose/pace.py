@@ -1,0 +1,78 @@
+"""How often to look, and with how many inferences: by the clock of a live camera, by settings alone for a file."""
+
+import math
+import time
+
+from edge_node.config.models import Config
+from edge_node.health import Health
+
+SHARE_OF_INTERVAL = 0.9
+"""The rest of the time between two frames is for everything that is not the model."""
+COST_MEMORY = 0.1
+"""Weight of the newest frame in the measured time of an inference."""
+COOLING_SPAN_C = 8.0
+"""So many degrees above the limit the node works as little as it ever will ..."""
+LEAST_DUTY = 0.25
+"""... which is this share of the time."""
+
+
+class Pace:
+    """Decides for each frame whether it is looked at, and how many squares of it.
+
+    ``live``: the source does not wait. Of a source that waits every frame gets the same number of inferences on every machine,
+    so that results depend on nothing but the file and the settings.
+    """
+
+    def __init__(self, health: Health, *, live: bool, parallel: int) -> None:
+        self._health = health
+        self._live = live
+        self._parallel = max(parallel, 1)
+        self._round_ms = 0.0
+        self._looked_ns: int | None = None
+        self._resume_ns = 0
+        self._nobody = False
+
+    def wants(self, media_ns: int, config: Config) -> bool:
+        """Whether the frame of this time should be looked at."""
+        if self._live and time.monotonic_ns() < self._resume_ns:
+            return False
+        idle_fps = config.pose.idle_fps
+        if not self._nobody or idle_fps <= 0 or self._looked_ns is None:
+            return True
+        return media_ns - self._looked_ns >= 1e9 / idle_fps
+
+    def budget(self, config: Config) -> int:
+        """Inferences for one frame, at least one.
+
+        ``pose.max_inferences`` where it is set. Else as many as it takes to look at everyone and at one scanning square; of a
+        live source only what fits between two frames, or within ``pose.latency_target_ms``.
+        """
+        pose = config.pose
+        if pose.max_inferences:
+            return pose.max_inferences
+        useful = 1 if pose.max_people == 1 else pose.max_people + 1
+        if not self._live or not self._round_ms:
+            return useful
+        interval_ms = pose.latency_target_ms or 1000 / config.camera.fps
+        rounds = math.floor(SHARE_OF_INTERVAL * interval_ms / self._round_ms)
+        return min(useful, max(rounds * self._parallel, 1))
+
+    def looked(self, media_ns: int, *, squares: int, took_ms: float, people: int, config: Config) -> None:
+        """A frame was looked at: ``squares`` inferences, ``took_ms`` for all of them, and so many ``people`` followed."""
+        self._looked_ns = media_ns
+        self._nobody = people == 0
+        round_ms = took_ms / math.ceil(squares / self._parallel)
+        self._round_ms += (COST_MEMORY if self._round_ms else 1.0) * (round_ms - self._round_ms)
+        if self._live:
+            self._cool(took_ms, config.pose.max_soc_temperature_c)
+
+    def _cool(self, took_ms: float, limit_c: float) -> None:
+        """Rest after the work, the longer the hotter the processor is above its limit."""
+        temperature_c = self._health.fact_of("soc_temperature_c")
+        if not limit_c or not isinstance(temperature_c, float) or temperature_c <= limit_c:
+            self._health.problem("temperature", None)
+            self._resume_ns = 0
+            return
+        duty = max(1 - (temperature_c - limit_c) / COOLING_SPAN_C * (1 - LEAST_DUTY), LEAST_DUTY)
+        self._resume_ns = time.monotonic_ns() + int(took_ms * (1 / duty - 1) * 1e6)
+        self._health.problem("temperature", f"the processor is above {limit_c:g} °C: fewer frames are looked at until it has cooled down")
