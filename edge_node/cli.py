@@ -16,6 +16,7 @@ VERBS = {
     "demo": "run it all on this machine: a broker, a clip or a drawn scene, poses on the terminal",
     "check-config": "check a configuration file and say every mistake in it",
     "config": "show what is set and where, and what was tuned; save or reset it",
+    "doctor": "look at everything the node needs on this machine, and say what to type where it is not fine",
     "status": "say how the node that runs on this machine is",
     "watch": "every node of a broker, live: people, rate, accelerator",
     "models": "list, fetch and verify the model files",

@@ -27,6 +27,17 @@ REPLUG_ADVICE = "unplug the stick, wait 5 s, plug it in again"
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something does not work, and what to do about it."""
+
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.advice}"
+
+
+@dataclass(frozen=True, slots=True)
 class UsbStick:
     """``name`` is the kernel's (``2-1``). ``node``: the device file, such as /dev/bus/usb/002/003."""
 
@@ -81,34 +92,34 @@ def find_hardware(root: Path = ROOT) -> Hardware:
     return Hardware(_usb_sticks(root), _pci_modules(root))
 
 
-def why_absent(hardware: Hardware, device: str = "") -> str:
-    """Why libedgetpu lists no device, or none that fits ``device``: one line that ends with what to do."""
+def why_absent(hardware: Hardware, device: str = "") -> Reason:
+    """Why libedgetpu lists no device, or none that fits ``device``."""
     for found in hardware.wanted(device):
         return _why(found)
     other = hardware.wanted("")
     if other:
-        return f"model.device asks for {device}, but there is only {other[0].description}: set model.device accordingly"
+        return Reason(f"model.device asks for {device}, but there is only {other[0].description}", "set model.device accordingly")
     where = {"usb": "no Edge TPU on USB", "pci": "no Edge TPU on PCIe"}.get(_kind(device), "no Edge TPU on USB or PCIe")
-    return f"{where}: plug it in, use its own cable and a port that gives 900 mA"
+    return Reason(where, "plug it in, use its own cable and a port that gives 900 mA")
 
 
-def why_not_opened(hardware: Hardware, device: str = "") -> str:
-    """Why opening a device failed, although one may be there: one line that ends with what to do."""
+def why_not_opened(hardware: Hardware, device: str = "") -> Reason:
+    """Why opening a device failed, although one may be there."""
     for found in hardware.wanted(device):
         if isinstance(found, UsbStick) and found.accessible and not found.firmware_loaded:
-            return f"{found.description} is stuck before its firmware: {REPLUG_ADVICE}; a Raspberry Pi 5 needs its 5 A supply"
+            return Reason(f"{found.description} is stuck before its firmware", f"{REPLUG_ADVICE}; a Raspberry Pi 5 needs its 5 A supply")
         return _why(found)
     return why_absent(hardware, device)
 
 
-def heat_advice(hardware: Hardware) -> str | None:
+def heat_advice(hardware: Hardware) -> Reason | None:
     """What to do about a PCIe module that is near or beyond its first trip point, where it slows down; else ``None``."""
     for module in hardware.pci:
         if module.temperature_c is None or not module.trip_points_c or module.temperature_c < module.trip_points_c[0] - 5:
             continue
-        return (
-            f"{module.name} is at {module.temperature_c:.0f} °C and slows down at {module.trip_points_c[0]:.0f} °C: "
-            "give it a heat sink or air, or set model.edgetpu_options Performance: Low"
+        return Reason(
+            f"{module.name} is at {module.temperature_c:.0f} °C and slows down at {module.trip_points_c[0]:.0f} °C",
+            "give it a heat sink or air, or set model.edgetpu_options Performance: Low",
         )
     return None
 
@@ -117,15 +128,14 @@ def _kind(device: str) -> str:
     return device.partition(":")[0]
 
 
-def _why(found: UsbStick | PciModule) -> str:
+def _why(found: UsbStick | PciModule) -> Reason:
     if isinstance(found, PciModule) and found.node is None:
-        return f"{found.description} has no driver: {DRIVER_ADVICE}"
+        return Reason(f"{found.description} has no driver", DRIVER_ADVICE)
     if not found.accessible:
         advice = UDEV_ADVICE if isinstance(found, UsbStick) else APEX_ADVICE
-        return f"no permission to use {found.description} at {found.node}: {advice}"
-    if isinstance(found, UsbStick):
-        return f"{found.description} is there but does not answer, or another program has it: stop that, or {REPLUG_ADVICE}"
-    return f"{found.description} is there but does not answer, or another program has it: stop that, or switch the machine off and on"
+        return Reason(f"no permission to use {found.description} at {found.node}", advice)
+    again = REPLUG_ADVICE if isinstance(found, UsbStick) else "switch the machine off and on"
+    return Reason(f"{found.description} is there but does not answer, or another program has it", f"stop that, or {again}")
 
 
 def _usb_sticks(root: Path) -> tuple[UsbStick, ...]:

@@ -226,8 +226,8 @@ class Keeper:
             self._health.fact("edgetpu_temperature_c", module.temperature_c)
             for number, trip_c in enumerate(module.trip_points_c):
                 self._health.fact(f"edgetpu_trip_{number}_c", trip_c)
-        advice = heat_advice(hardware)
-        if self._health.problem(HEAT_PART, advice) and advice:
-            log.warning("%s", advice)
+        heat = heat_advice(hardware)
+        if self._health.problem(HEAT_PART, str(heat) if heat else None) and heat:
+            log.warning("%s", heat)
         if self._last_fault is not None:
             self._health.fact("edgetpu_last_fault_s", round(now - self._last_fault, 1))

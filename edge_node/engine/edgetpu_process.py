@@ -42,17 +42,19 @@ OUTPUT_LINES = 20
 class EdgeTpuError(EngineError):
     """The Edge TPU cannot be used, or failed.
 
-    ``reason``: a word for counters (``absent open hang abort`` …). ``stage``: how far its start came.
+    ``reason``: a word for counters (``absent open hang abort`` …). ``stage``: how far its start came. ``advice``: what to do.
     """
 
-    def __init__(self, reason: str, text: str, stage: str = "") -> None:
-        super().__init__(text)
+    def __init__(self, reason: str, text: str, stage: str = "", advice: str = "") -> None:
+        super().__init__(f"{text}: {advice}" if advice else text)
         self.reason = reason
+        self.text = text
         self.stage = stage
+        self.advice = advice
 
     def bare(self) -> "EdgeTpuError":
         """The same without its traceback, to be kept: the frames it refers to hold the shared memory."""
-        return EdgeTpuError(self.reason, str(self), self.stage)
+        return EdgeTpuError(self.reason, self.text, self.stage, self.advice)
 
 
 class StoppedError(EngineError):

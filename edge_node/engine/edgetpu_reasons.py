@@ -2,31 +2,31 @@
 
 from pathlib import Path
 
-from edge_node.engine.edgetpu_discovery import ROOT, find_hardware, why_absent, why_not_opened
+from edge_node.engine.edgetpu_discovery import ROOT, Reason, find_hardware, why_absent, why_not_opened
 from edge_node.engine.edgetpu_process import EdgeTpuError
 
-INSTALL = "see docs/edge-tpu.md for the package that fits this system"
+INSTALL = "install the libedgetpu package that docs/edge-tpu.md names for this system"
 PERMANENT = frozenset({"no_library", "wrong_library", "runtime", "model", "model_version"})
 """Reasons that waiting does not cure, unless it worked before: something has to be installed or configured."""
 
 
 def explained(error: EdgeTpuError, device: str, runtime: str, root: Path = ROOT) -> EdgeTpuError:
     """The same failure of a start, with a text worth reading. ``runtime``: name and version of the TensorFlow Lite in use."""
-    return EdgeTpuError(error.reason, _text(error, device, runtime, root), error.stage)
+    reason = _reason(error, device, runtime, root)
+    return EdgeTpuError(error.reason, reason.what, error.stage, reason.advice)
 
 
-def _text(error: EdgeTpuError, device: str, runtime: str, root: Path) -> str:
+def _reason(error: EdgeTpuError, device: str, runtime: str, root: Path) -> Reason:
     if error.reason == "absent":
         return why_absent(find_hardware(root), device)
     if error.reason == "open" or error.stage == "open":
-        detail = "" if error.reason == "open" else f" ({error})"
-        return why_not_opened(find_hardware(root), device) + detail
+        return why_not_opened(find_hardware(root), device)
     if error.reason == "crash" and error.stage in {"build", "trial"}:
-        return f"libedgetpu crashes under {runtime}: it was built for another TensorFlow Lite; {INSTALL}"
+        return Reason(f"libedgetpu crashes under {runtime}: it was built for another TensorFlow Lite", INSTALL)
     return {
-        "no_library": f"libedgetpu is not installed ({error}): {INSTALL}",
-        "wrong_library": f"{error}: {INSTALL}",
-        "model_version": f"{error}: install a newer libedgetpu ({INSTALL}), or compile the model with edgetpu_compiler -m and that number",
-        "error": f"the Edge TPU failed its trial: {error}",
-        "model": f"the Edge TPU cannot run this model: {error}",
-    }.get(error.reason, str(error))
+        "no_library": Reason(f"libedgetpu is not installed ({error.text})", INSTALL),
+        "wrong_library": Reason(error.text, INSTALL),
+        "model_version": Reason(error.text, f"{INSTALL}, or compile the model with edgetpu_compiler -m and that number"),
+        "error": Reason(f"the Edge TPU failed its trial: {error.text}", error.advice),
+        "model": Reason(f"the Edge TPU cannot run this model: {error.text}", "use the compiled model of: edge-node models fetch"),
+    }.get(error.reason, Reason(error.text, error.advice))

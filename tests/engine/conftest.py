@@ -1,32 +1,11 @@
 import numpy as np
 import pytest
 
-from tests.simtpu.simtpu import simulated_tpu
+from tests.simtpu.fixtures import compiled_model, cpu_model, device, tpu
+
+__all__ = ["compiled_model", "cpu_model", "device", "tpu"]
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20_240_601)
-
-
-@pytest.fixture(scope="session")
-def cpu_model(shared):
-    return shared.models / "movenet_single_pose_lightning_ptq.tflite"
-
-
-@pytest.fixture(scope="session")
-def compiled_model(shared):
-    return shared.models / "movenet_single_pose_lightning_ptq_edgetpu.tflite"
-
-
-@pytest.fixture(scope="module")
-def device(cpu_model, compiled_model):
-    with simulated_tpu(cpu_model, compiled_model) as device:
-        yield device
-
-
-@pytest.fixture
-def tpu(device):
-    """The stand-in Edge TPU, plugged in and healthy."""
-    device.reset()
-    return device

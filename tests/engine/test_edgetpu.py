@@ -43,6 +43,16 @@ def opened(tpu, cpu, compiled_model):
         engine.close()
 
 
+@pytest.fixture(scope="module")
+def engine(device, cpu, compiled_model):
+    """One that is shared by the tests that do it no harm."""
+    device.reset()
+    model = read_compiled(compiled_model.read_bytes(), closeness=cpu.closeness)
+    engine = EdgeTpu(Model(), model, load_runtime()).start()
+    yield engine
+    engine.close()
+
+
 def square(picture):
     """The whole picture, letterboxed."""
     scale = 192 / max(picture.shape[:2])
@@ -100,44 +110,43 @@ def from_cpu_heads(cpu, cpu_model, compiled_model):
     return decoded
 
 
-def test_its_heads_are_the_cpu_models_heads_bit_for_bit(opened, cpu, shared):
+def test_its_heads_are_the_cpu_models_heads_bit_for_bit(engine, cpu, shared):
     fills = [square(still(shared.stills / name)) for name in ("squat.bmp", "two_people.bmp")]
-    engine = opened()
     for ours, theirs in zip(engine.infer(fills, raw_heads), cpu.infer(fills, raw_heads), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(ours.result, theirs.result, strict=True))
         assert (ours.accelerator, theirs.accelerator) == ("edgetpu", "cpu")
 
 
-def test_a_still_gives_the_keypoints_of_the_cpu_models_heads(opened, from_cpu_heads, shared):
+def test_a_still_gives_the_keypoints_of_the_cpu_models_heads(engine, from_cpu_heads, shared):
     fill = square(still(shared.stills / "squat.bmp"))
-    ours, theirs = opened().infer([fill], everyone)[0].result, from_cpu_heads(fill, everyone)
+    ours, theirs = engine.infer([fill], everyone)[0].result, from_cpu_heads(fill, everyone)
     assert len(ours.keypoints) == 1
     assert np.array_equal(ours.keypoints, theirs.keypoints)
     assert ours.keypoints[0, :, 2].mean() > 0.4
 
 
 @pytest.mark.parametrize("name", ["squats", "dance", "two_people_jumping", "people_one_by_one"])
-def test_clips_give_the_keypoints_of_the_cpu_models_heads(opened, from_cpu_heads, shared, name):
+def test_clips_give_the_keypoints_of_the_cpu_models_heads(engine, from_cpu_heads, shared, name):
     fills = [square(picture) for picture in clip(shared.clips / f"{name}.mp4", 20)]
-    for inference, fill in zip(opened().infer(fills, everyone), fills, strict=True):
+    for inference, fill in zip(engine.infer(fills, everyone), fills, strict=True):
         ours, theirs = inference.result, from_cpu_heads(fill, everyone)
         assert np.array_equal(ours.keypoints, theirs.keypoints)
         assert np.array_equal(ours.centre, theirs.centre)
 
 
-def test_dividing_out_the_weighting_finds_both_people(opened, cpu, shared):
+def test_dividing_out_the_weighting_finds_both_people(engine, cpu, shared):
     """The CPU engine has the centre without its weighting: the same two people, at the same joints."""
     fill = square(still(shared.stills / "two_people.bmp"))
-    ours, theirs = (engine.infer([fill], both)[0].result for engine in (opened(), cpu))
+    ours, theirs = (runs_it.infer([fill], both)[0].result for runs_it in (engine, cpu))
     assert len(ours.keypoints) == len(theirs.keypoints) == 2
     assert np.array_equal(ours.keypoints, theirs.keypoints)
     assert np.allclose(ours.centre, theirs.centre, atol=0.015)
 
 
-def test_the_recovered_centre_is_the_unweighted_one_within_its_quantisation(opened, cpu, shared):
+def test_the_recovered_centre_is_the_unweighted_one_within_its_quantisation(engine, cpu, shared):
     fills = [square(picture) for picture in clip(shared.clips / "two_people_jumping.mp4", 5)]
     step = 0.00205 / cpu.closeness + 1 / 256
-    for ours, theirs in zip(opened().infer(fills, unweighted), cpu.infer(fills, unweighted), strict=True):
+    for ours, theirs in zip(engine.infer(fills, unweighted), cpu.infer(fills, unweighted), strict=True):
         assert np.all((np.abs(ours.result - theirs.result) <= step)[cpu.closeness > 0.05])
 
 
@@ -162,18 +171,16 @@ def test_options_reach_the_library(opened, tpu):
     assert set(tpu.control.options.decode().strip(";").split(";")) == {"device=usb:0", "Performance=High"}
 
 
-def test_many_squares_come_back_in_order(opened, rng):
+def test_many_squares_come_back_in_order(engine, rng):
     pictures = rng.integers(0, 256, (7, 192, 192, 3), dtype=np.uint8)
     fills = [lambda view, p=p: np.copyto(view, p) for p in pictures]
-    engine = opened()
     together = [i.result for i in engine.infer(fills, raw_heads)]
     alone = [engine.infer([fill], raw_heads)[0].result for fill in fills]
     for a, b in zip(together, alone, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_an_error_of_the_callers_own_leaves_nothing_in_the_pipe(opened, rng):
-    engine = opened()
+def test_an_error_of_the_callers_own_leaves_nothing_in_the_pipe(engine, rng):
     one, other = (lambda view, p=p: np.copyto(view, p) for p in rng.integers(0, 256, (2, 192, 192, 3), dtype=np.uint8))
     expected = engine.infer([other], raw_heads)[0].result
 
@@ -247,7 +254,7 @@ def test_a_library_that_is_not_libedgetpu_is_named(opened, tmp_path, monkeypatch
 
 
 def test_a_model_for_a_newer_runtime_is_refused_before_it_is_built(opened, compiled_model):
-    with pytest.raises(EdgeTpuError, match="compiled for Edge TPU runtime 15, libedgetpu offers 14: install a newer libedgetpu"):
+    with pytest.raises(EdgeTpuError, match="compiled for Edge TPU runtime 15, libedgetpu offers 14: install the libedgetpu package"):
         opened(compiled_for_runtime(compiled_model, 15))
 
 

@@ -40,3 +40,10 @@ def _write(directory: Path, values: dict[str, object]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, value in values.items():
         (directory / name).write_text(f"{value}\n")
+
+
+def udev_rule(root: Path) -> None:
+    """The rule that lets a group open a stick."""
+    rule = root / "lib/udev/rules.d/60-libedgetpu1-std.rules"
+    rule.parent.mkdir(parents=True)
+    rule.write_text('SUBSYSTEM=="usb", ATTRS{idVendor}=="1a6e", GROUP="plugdev"\n')

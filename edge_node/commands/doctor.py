@@ -1,0 +1,69 @@
+"""``edge-node doctor``: looks at everything the node needs on this machine, and says what to type where it is not fine."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from edge_node.commands.settings_arguments import add_settings_arguments, configuration_file, loader
+from edge_node.doctor import Finding
+from edge_node.errors import EXIT_FAILED, EXIT_OK
+
+MARKS = {"fine": "✓", "note": "·", "wrong": "✗"}
+PLAIN_MARKS = {"fine": "ok", "note": "--", "wrong": "NO"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    add_settings_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print a list of objects: part, state (fine, note, wrong), text, advice")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="DIR",
+        help="look for devices in the sys/ and dev/ of this folder (a copy of a machine's)",
+    )
+    parser.epilog = "Exit code 0 when nothing is wrong, else 1. The Edge TPU and picamera2 are tried in processes of their own."
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was found, line by line as it is found."""
+    logging.getLogger("edge_node").addHandler(logging.NullHandler())  # what the parts log on the way is in the findings
+    findings = []
+    marks = MARKS if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN_MARKS
+    for finding in _examine(arguments):
+        findings.append(finding)
+        if not arguments.json:
+            print(_line(finding, marks), flush=True)
+    wrong = sum(finding.state == "wrong" for finding in findings)
+    if arguments.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False))
+    else:
+        print(f"\n{wrong} of {len(findings)} things are wrong" if wrong else "\nall is well")
+    return EXIT_FAILED if wrong else EXIT_OK
+
+
+def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
+    from edge_node.doctor.accelerator import examine_accelerator  # noqa: PLC0415 - each imports what may be broken
+    from edge_node.doctor.broker import examine_broker  # noqa: PLC0415 - the same
+    from edge_node.doctor.software import examine_software  # noqa: PLC0415 - the same
+    from edge_node.doctor.surroundings import examine_camera, examine_machine, examine_model  # noqa: PLC0415 - the same
+
+    config = loader(arguments)()
+    file = configuration_file(arguments)
+    yield Finding("configuration", "fine", str(file) if file else "built-in values: no file given, none in /etc")
+    yield from examine_software(config.model)
+    yield from examine_model(config.model)
+    yield from examine_accelerator(config.model, arguments.root)
+    yield from examine_camera(config.camera)
+    yield from examine_broker(config)
+    yield from examine_machine(arguments.root)
+
+
+def _line(finding: Finding, marks: dict[str, str]) -> str:
+    line = f"{marks[finding.state]} {finding.part:<15} {finding.text}"
+    return f"{line}\n{' ' * (len(marks[finding.state]) + 17)}→ {finding.advice}" if finding.advice else line

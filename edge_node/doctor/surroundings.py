@@ -1,0 +1,108 @@
+"""What the node needs around it: model files, a camera, power and a cool processor."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_node import paths, soc
+from edge_node.camera import devices
+from edge_node.camera.factory import choose
+from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, Stream, parse_source
+from edge_node.config.models import Camera, Model
+from edge_node.doctor import Finding, fine, note, wrong
+from edge_node.engine.graph import CutModel, read_model
+from edge_node.errors import CameraError, ModelError
+from edge_node.models import MARKER, find_model
+
+IMPORT_S = 30.0
+HOT_C = 80.0
+
+
+def examine_model(settings: Model) -> Iterator[Finding]:
+    """The files of the model, verified; the compiled one only where it may be used."""
+    wanted = ("cpu",) if settings.accelerator == "cpu" or settings.name == MARKER else ("cpu", "edgetpu")
+    for accelerator in wanted:
+        part = f"model ({accelerator})"
+        try:
+            found = find_model(settings.name, settings.directory, "edgetpu" if accelerator == "edgetpu" else "cpu")
+            model = read_model(found.content, settings.heads)
+        except ModelError as error:
+            needed = accelerator == "cpu" or settings.accelerator == "edgetpu"
+            make = wrong if needed else note
+            text, _, advice = str(error).partition("; ")
+            yield make(part, text, advice.removeprefix("fetch it: ") or "edge-node models fetch")
+            continue
+        seen = "cut at its heads" if isinstance(model, CutModel) else f"stock output ({model.reason})"
+        yield fine(part, f"{found.path or found.name}, sha256 {found.sha256[:16]}…, {seen}")
+
+
+def examine_camera(settings: Camera) -> Iterator[Finding]:
+    """Whether the configured source is there. Streams are not opened: that may take long, and the node says it."""
+    yield from _picamera2(settings)
+    source = parse_source(settings.source)
+    try:
+        if isinstance(source, Device):
+            device = devices.check_device(source.path)
+            yield fine("camera", f"{device.path}: {device.card} ({device.driver})")
+        elif isinstance(source, Auto):
+            chosen = choose()
+            yield fine(
+                "camera", f"Pi camera {chosen.number}" if isinstance(chosen, PiCamera) else f"{chosen.path}, {devices.what_is_there()}"
+            )
+        elif isinstance(source, LocalPath) and not source.path.exists():
+            yield wrong("camera", f"{source.path}: no such file or folder", "correct camera.source")
+        else:
+            yield fine("camera", f"{source.shown if isinstance(source, Stream) else settings.source} (not opened)")
+    except CameraError as error:
+        text, _, advice = str(error).partition("; ")
+        yield wrong("camera", text, advice or "plug it in, or correct camera.source")
+
+
+def _picamera2(settings: Camera) -> Iterator[Finding]:
+    """picamera2 comes from apt with parts in C: it is imported in a process of its own."""
+    tried = subprocess.run(
+        [sys.executable, "-c", "import picamera2"], check=False, capture_output=True, text=True, timeout=IMPORT_S, stdin=subprocess.DEVNULL
+    )
+    if tried.returncode == 0:
+        yield fine("picamera2", "imports")
+        return
+    last = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+    wanted = str(settings.source).startswith("picamera")
+    if "No module named 'picamera2'" in last:
+        if wanted:
+            advice = "sudo apt install python3-picamera2, and make the environment with --system-site-packages"
+            yield wrong("picamera2", "not installed in this environment", advice)
+        return
+    advice = "keep numpy below 2 beside bookworm's picamera2: pip install -c config/constraints-bookworm.txt numpy"
+    yield (wrong if wanted else note)("picamera2", f"installed, but does not import: {last}", advice)
+
+
+def examine_machine(root: Path) -> Iterator[Finding]:
+    """Power and heat of the processor, where the machine tells."""
+    sys_folder = root / "sys"
+    throttling = soc.throttling(sys_folder)
+    if throttling is not None:
+        yield from _power(throttling)
+    heat_c = soc.temperature_c(sys_folder)
+    if heat_c is not None:
+        if heat_c >= HOT_C:
+            yield wrong("temperature", f"processor at {heat_c:.0f} °C, it slows down soon", "give it a heat sink or a fan")
+        else:
+            yield fine("temperature", f"processor at {heat_c:.0f} °C")
+    state = paths.state_directory()
+    yield fine("files", f"state in {state}, models in {paths.models_directory(None)}")
+
+
+def _power(throttling: soc.Throttling) -> Iterator[Finding]:
+    supply = "use the supply made for this board, and a short cable"
+    if throttling.under_voltage:
+        yield wrong("power", "under-voltage now", supply)
+    elif throttling.under_voltage_since_boot:
+        yield note("power", "under-voltage since the last start", supply)
+    elif throttling.slowed:
+        yield wrong("power", "the processor is slowed down now", "cool it, or lower pose.max_people or camera.fps")
+    elif throttling.slowed_since_boot:
+        yield note("power", "the processor was slowed down since the last start", "cool it, or lower pose.max_people or camera.fps")
+    else:
+        yield fine("power", "no under-voltage, no throttling since the last start")

@@ -1,0 +1,179 @@
+"""``edge-node doctor`` on stand-ins of machines: what it says, and its exit code."""
+
+import importlib
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from edge_node.cli import main
+from edge_node.config.models import Model
+from edge_node.doctor.software import examine_software
+from edge_node.health import Health
+from edge_node.status_socket import StatusSocket
+from tests.simtpu.sysfs import empty_machine, pci_module, udev_rule, usb_stick
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    empty_machine(tmp_path)
+    udev_rule(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def doctor(tpu, root, shared, capsys):
+    """Runs the command; gives its exit code and its findings by part."""
+
+    def examine(**settings):
+        values = {"model.directory": shared.models, "camera.source": "synthetic", "mqtt.enabled": "false", "model.accelerator": "edgetpu"}
+        values |= {key.replace("__", "."): value for key, value in settings.items()}
+        words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+        code = main(["doctor", "--json", "--root", str(root), *words])
+        findings = json.loads(capsys.readouterr().out)
+        return code, {finding["part"]: finding for finding in findings}
+
+    return examine
+
+
+def test_all_is_well_with_a_stick_that_works(doctor, root):
+    usb_stick(root)
+    code, found = doctor()
+    assert code == 0
+    assert {finding["state"] for finding in found.values()} <= {"fine", "note"}
+    assert "ms an invoke, by heads" in found["trial"]["text"]
+    assert found["udev"]["text"] == "/lib/udev/rules.d/60-libedgetpu1-std.rules"
+    assert "RuntimeVersion(14)" in found["libedgetpu"]["text"]
+
+
+@pytest.mark.parametrize(("accelerator", "code", "state"), [("edgetpu", 1, "wrong"), ("auto", 0, "note")])
+def test_no_stick_is_wrong_only_where_one_is_asked_for(doctor, tpu, accelerator, code, state):
+    tpu.control.present = 0
+    found_code, found = doctor(model__accelerator=accelerator)
+    assert (found_code, found["device"]["state"]) == (code, state)
+    assert found["device"]["advice"].startswith("plug it in")
+    assert "trial" not in found
+
+
+def test_a_stick_without_permission_is_told_the_group(doctor, root):
+    usb_stick(root, mode=None)
+    code, found = doctor()
+    assert (code, found["device"]["state"]) == (1, "wrong")
+    assert "no permission to use USB 2-1" in found["device"]["text"]
+    assert "usermod -aG plugdev" in found["device"]["advice"]
+
+
+def test_a_stick_stuck_before_its_firmware_is_to_be_replugged(doctor, root, tpu):
+    usb_stick(root, ready=False)
+    tpu.control.open_failures = 5
+    code, found = doctor()
+    assert (code, found["trial"]["state"]) == (1, "wrong")
+    assert "stuck before its firmware" in found["trial"]["text"]
+    assert found["trial"]["advice"].startswith("unplug the stick")
+
+
+def test_a_library_of_another_layout_is_recognised_by_its_crash(doctor, root, tpu):
+    usb_stick(root)
+    tpu.control.old_layout = 1
+    code, found = doctor()
+    assert (code, found["trial"]["state"]) == (1, "wrong")
+    assert "built for another TensorFlow Lite" in found["trial"]["text"]
+
+
+def test_a_missing_library_is_a_note_where_nothing_needs_it(doctor, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
+    assert doctor(model__accelerator="auto")[1]["libedgetpu"]["state"] == "note"
+    code, found = doctor()
+    assert (code, found["libedgetpu"]["state"]) == (1, "wrong")
+
+
+def test_slow_usb_and_a_pi_5s_power_budget_are_told(doctor, root):
+    usb_stick(root, speed_mbps=480)
+    (root / "proc/device-tree/chosen/power").mkdir(parents=True)
+    (root / "proc/device-tree/model").write_text("Raspberry Pi 5 Model B Rev 1.0\0")
+    code, found = doctor()
+    assert "480 Mbit/s" in found["USB speed"]["text"]
+    assert (code, found["USB power"]["state"]) == (1, "wrong")
+    (root / "proc/device-tree/chosen/power/usb_max_current_enable").write_bytes(bytes((0, 0, 0, 1)))
+    assert doctor()[1]["USB power"]["state"] == "fine"
+
+
+def test_a_hot_module_is_wrong(doctor, root):
+    pci_module(root, temperature_c=91)
+    code, found = doctor(model__device="pci")
+    assert code == 1
+    assert "slows down at 85 °C" in found["temperature"]["text"]
+
+
+def test_the_trial_is_left_out_while_a_node_uses_the_device(doctor, root):
+    usb_stick(root)
+    health = Health()
+    health.frame(1, "edgetpu", {})
+    with StatusSocket("hall", health):
+        _, found = doctor()
+    assert found["trial"]["text"] == "left out: the Edge TPU is at work for hall"
+
+
+def test_a_cpu_node_is_not_asked_about_edge_tpus(doctor):
+    code, found = doctor(model__accelerator="cpu")
+    assert code == 0
+    assert found["Edge TPU"]["state"] == "note"
+    assert "model (edgetpu)" not in found
+
+
+def test_missing_models_and_cameras_are_wrong(doctor, root):
+    code, found = doctor(model__directory=root, camera__source="/dev/video97")
+    assert code == 1
+    assert found["model (cpu)"]["state"] == found["camera"]["state"] == "wrong"
+    assert found["model (cpu)"]["advice"].startswith("edge-node models fetch movenet-lightning")
+    assert "/dev/video97: no such camera" in found["camera"]["text"]
+
+
+def test_a_broker_that_is_not_there_is_wrong(doctor):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        code, found = doctor(mqtt__enabled="true", mqtt__host="127.0.0.1", mqtt__port=port, model__accelerator="cpu")
+    assert (code, found["broker"]["state"]) == (1, "wrong")
+    assert f"no broker listens at 127.0.0.1:{port}" in found["broker"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("bits", "state", "text"),
+    [("50005", "wrong", "under-voltage now"), ("50000", "note", "since the last start"), ("0", "fine", "no under")],
+)
+def test_a_raspberry_pis_power_is_told(doctor, root, bits, state, text):
+    firmware = root / "sys/devices/platform/soc/soc:firmware"
+    firmware.mkdir(parents=True)
+    (firmware / "get_throttled").write_text(bits)
+    found = doctor(model__accelerator="cpu")[1]
+    assert found["power"]["state"] == state
+    assert text in found["power"]["text"]
+
+
+def test_the_pycoral_of_pypi_is_told_apart(tmp_path, monkeypatch):
+    (tmp_path / "pycoral").mkdir()
+    (tmp_path / "pycoral/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    found = {finding.part: finding for finding in examine_software(Model())}
+    assert found["pycoral"].state == "wrong"
+    assert "another program of that name" in found["pycoral"].text
+    assert found["pycoral"].advice == "pip uninstall pycoral"
+
+
+def test_text_for_people_has_a_line_for_each_and_a_last_word(root, shared):
+    words = ["--set", "model.accelerator=cpu", "--set", f"model.directory={shared.models}", "--set", "camera.source=synthetic"]
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_node", "doctor", "--root", root, *words, "--set", "mqtt.enabled=false"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "all is well"
+    assert any("TensorFlow Lite" in line for line in done.stdout.splitlines())
