@@ -55,6 +55,11 @@ class Broker:
         self._process.kill()
         self._process.wait()
 
+    def quit(self):
+        """End in peace: the broker saves what it has."""
+        self._process.terminate()
+        self._process.wait()
+
     def freeze(self):
         self._process.send_signal(signal.SIGSTOP)
 
