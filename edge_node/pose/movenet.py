@@ -169,13 +169,17 @@ def _candidates(heatmap: Quantised) -> tuple[Floats, Floats, Floats]:
     """Row, column and value, each float32 [17, m], of the cells above the floor."""
     _, columns, joints = heatmap.values.shape
     floor = int(np.ceil(HEATMAP_FLOOR / heatmap.scale + heatmap.zero_point))
-    flat = np.flatnonzero(heatmap.values.ravel() >= min(floor, 127))
-    cell, joint = np.divmod(flat.astype(np.int32), joints)
+    flat = np.flatnonzero(heatmap.values.reshape(-1) >= min(floor, 127)).astype(np.int32)
+    joint = flat % joints
     order = np.argsort(joint.astype(np.uint8), kind="stable")
     counts = np.bincount(joint, minlength=joints)
-    place = np.arange(flat.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    table = np.zeros((3, joints, max(int(counts.max()), 1)), np.float32)
-    joint, cell, flat = joint[order], cell[order], flat[order]
-    table[0, joint, place], table[1, joint, place] = np.divmod(cell, columns)
-    table[2, joint, place] = _real(heatmap, heatmap.values.ravel()[flat])
+    most = max(int(counts.max()), 1)
+    place = np.arange(flat.size) + np.repeat(np.arange(joints) * most - np.cumsum(counts) + counts, counts)
+    flat = flat[order]
+    cell = flat // joints
+    row = cell // columns
+    table = np.zeros((3, joints * most), np.float32)
+    table[0, place], table[1, place] = row, cell - row * columns
+    table[2, place] = _real(heatmap, heatmap.values.reshape(-1)[flat])
+    table = table.reshape(3, joints, most)
     return table[0], table[1], table[2]

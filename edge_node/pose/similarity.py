@@ -17,26 +17,25 @@ LEAST_ASPECT = 0.4
 
 def extent_px(keypoints_px: KeypointArray, threshold: float) -> tuple[float, float, float, float]:
     """x0, y0, x1, y1 of the keypoints whose score is at least ``threshold``; of all when fewer than three are."""
-    counted = keypoints_px[keypoints_px[:, 2] >= threshold]
+    # Plain Python: for 17 points it is several times as quick as a handful of numpy calls.
+    points = keypoints_px.tolist()
+    counted = [p for p in points if p[2] >= threshold]
     if len(counted) < 3:
-        counted = keypoints_px
-    x0, y0 = counted[:, :2].min(axis=0).tolist()
-    x1, y1 = counted[:, :2].max(axis=0).tolist()
-    return x0, y0, x1, y1
+        counted = points
+    xs, ys, _ = zip(*counted, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def areas_px(poses: KeypointArray, threshold: float) -> Floats:
     """float32 [n]: area of each pose's extent [n, 17, 3], in square pixels, as OKS wants it; never thin."""
-    counted = poses[..., 2] >= threshold
-    counted |= counted.sum(axis=-1, keepdims=True) < 3
-    points = poses[..., :2]
-    far = np.float32(1e9)
-    highest = np.where(counted[..., None], points, -far).max(axis=-2)
-    lowest = np.where(counted[..., None], points, far).min(axis=-2)
-    sides = highest - lowest
-    longer = sides.max(axis=-1)
-    area: Floats = longer * np.maximum(sides.min(axis=-1), LEAST_ASPECT * longer) + np.float32(1)
-    return area
+    return np.array([area_px(pose, threshold) for pose in poses], np.float32)
+
+
+def area_px(keypoints_px: KeypointArray, threshold: float) -> float:
+    """The same for one pose."""
+    x0, y0, x1, y1 = extent_px(keypoints_px, threshold)
+    longer, shorter = max(x1 - x0, y1 - y0), min(x1 - x0, y1 - y0)
+    return longer * max(shorter, LEAST_ASPECT * longer) + 1
 
 
 def oks(a: KeypointArray, b: KeypointArray, area_px: Floats, threshold: float, looseness: float = 1.0) -> Floats:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_node.data import Pose
 from edge_node.pose.attention import Wanted
@@ -95,20 +94,22 @@ class Tracker:
         own = np.array([[s.track == t.key for t in self._tracks] for s in sightings])
         fit = np.array([s.pose.score >= STAY_SCORE for s in sightings])
         value = np.where((alike >= SAME_PERSON) & fit[:, None], alike + OWN_CROP_BONUS * own, -1.0)
-        same = oks(finds, finds, areas_px(finds, threshold), threshold)
+        same = oks(finds, finds, areas_px(finds, threshold), threshold) if len(finds) > 1 else np.ones((1, 1), np.float32)
+        taken: set[int] = set()
         while value.max() > 0:
             find, who = divmod(int(value.argmax()), value.shape[1])
+            taken.add(find)
             self._tracks[who].take(sightings[find].pose, now_ns, threshold)
             value[:, who] = -1
             value[same[:, find] >= SAME_FIND] = -1
-        return self._strangers(sightings, finds, now_ns, threshold)
+        return self._strangers([s for i, s in enumerate(sightings) if i not in taken], now_ns, threshold)
 
-    def _strangers(self, sightings: Sequence[Sighting], finds: NDArray[np.float32], now_ns: int, threshold: float) -> list[Sighting]:
-        """Finds that are like nobody who is in view."""
+    def _strangers(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[Sighting]:
+        """Those of the finds that are like nobody who is in view."""
         in_view = [t.expected_px(now_ns) for t in self._tracks if t.seen_now or not t.misses]
-        if not in_view:
+        if not in_view or not sightings:
             return list(sightings)
-        known = np.stack(in_view)
+        finds, known = np.stack([s.pose.keypoints_px for s in sightings]), np.stack(in_view)
         alike = oks(finds, known, areas_px(known, threshold), threshold, LOOSENESS).max(axis=1)
         return [s for s, a in zip(sightings, alike, strict=True) if a < KNOWN]
 
