@@ -16,8 +16,8 @@ from edge_node.scene.zones import ZoneMap, ZoneMemory
 
 MIN_JOINT_SCORE = 0.3
 """Geometry uses joints of at least this score, even where ``pose.score_threshold`` is lower."""
-MIN_STEP_S = 0.06
-"""Looking at everybody about 15 times a second tells as much as 60 times does."""
+MIN_STEP_S = 0.09
+"""Looking at everybody about 10 times a second tells as much as 60 times does."""
 MAX_STEP_S = 0.5
 """After a longer gap one frame still does not decide alone."""
 
