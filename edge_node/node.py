@@ -116,30 +116,30 @@ class Node:
 
     def _start_sinks(self, about: Callable[[], About], lossless: bool) -> None:
         try:
-            for sink in self._wanted_sinks(about, lossless):
-                thread = SinkThread(sink, self._health, lossless, self._failed(sink.name))
+            for sink, waited_for in self._wanted_sinks(about, lossless):
+                thread = SinkThread(sink, self._health, waited_for, self._failed(sink.name))
                 thread.start()
                 self._sinks.append(thread)
         except EdgeNodeError:
             self._stop([], drain=False)
             raise
 
-    def _wanted_sinks(self, about: Callable[[], About], lossless: bool) -> Iterator[Sink]:
-        """The sinks the configuration asks for, each imported only then: that keeps the start short."""
+    def _wanted_sinks(self, about: Callable[[], About], lossless: bool) -> Iterator[tuple[Sink, bool]]:
+        """The sinks the configuration asks for, each imported only then (that keeps the start short), and whether the loop waits for it."""
         config = self._settings.current
         if config.mqtt.enabled:
             from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415
 
             actions = {"restart": lambda: self.ask(Wish.RESTART)}
-            yield mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions)
+            yield mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions), lossless
         if config.record.path:
             from edge_node.sink.record import RecordSink  # noqa: PLC0415
 
-            yield RecordSink(config.record, self._health)
+            yield RecordSink(config.record, self._health), lossless
         if config.web.enabled:
             from edge_node.sink.web.sink import WebSink  # noqa: PLC0415
 
-            yield WebSink(self._settings, self._health, about, self._file)
+            yield WebSink(self._settings, self._health, about, self._file), False
 
     def _camera(self) -> str:
         return str(self._health.report().facts.get("camera", self._settings.current.camera.source))

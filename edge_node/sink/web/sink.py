@@ -27,6 +27,8 @@ from edge_node.sink.web.server import PageServer, Viewer
 log = logging.getLogger(__name__)
 
 HEALTH_PERIOD_S = 1.0
+POSE_PERIOD_S = 0.025
+"""A screen shows no more than this; a clip that is processed faster is thinned out."""
 IMAGE_WIDTH_PX = 640
 JPEG_QUALITY = 70
 
@@ -45,7 +47,7 @@ class WebSink:
         self._requests = Requests(settings, file)
         self._server = PageServer(self._config, Access(self._config, self._token()), self._hello, self._requests.handle)
         self._told: Config | None = None
-        self._next_health = 0.0
+        self._next_health = self._next_pose = 0.0
 
     def start(self) -> None:
         """Listen. Raises ``SinkError`` when the port is taken or a certificate cannot be used."""
@@ -57,8 +59,10 @@ class WebSink:
     def deliver(self, people: People) -> None:
         """Send one frame's people, and the picture to who wants it."""
         viewers = self._server.viewers
-        if not viewers:
+        now = time.monotonic()
+        if not viewers or now < self._next_pose:
             return
+        self._next_pose = max(self._next_pose + POSE_PERIOD_S, now)
         message = orjson.dumps(_pose_message(people)).decode()
         self._spread("pose", message, viewers)
         watching = frozenset(viewer for viewer in viewers if viewer.wants_image and not viewer.has("image"))

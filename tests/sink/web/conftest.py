@@ -15,7 +15,7 @@ from edge_node.config.settings import Settings
 from edge_node.data import People, Person, Region
 from edge_node.health import Health
 from edge_node.sink.mqtt_node import About
-from edge_node.sink.web.sink import WebSink
+from edge_node.sink.web.sink import POSE_PERIOD_S, WebSink
 
 ABOUT = About("movenet-lightning", "0" * 64, "an engine", "a made-up scene")
 
@@ -31,6 +31,7 @@ class Page:
     file: Path
 
     def show(self, people: People) -> None:
+        time.sleep(POSE_PERIOD_S)  # more often than this, viewers are not told
         self.sink.deliver(people)
         self.sink.tick()
 

@@ -288,8 +288,8 @@ def test_a_viewer_that_never_reads_gets_fewer_frames_and_holds_nobody_back(serve
             deadline = time.monotonic() + 5
             while len(page.sink._server.viewers) < 2 and time.monotonic() < deadline:
                 time.sleep(0.01)
-            for seq in range(400):
-                page.show(standing(seq, count=4))
+            for seq in range(100):
+                page.show(standing(seq, count=8))
                 assert next_of(viewer, "pose")["pose"]["seq"] == seq
             stuck_viewers = [v for v in page.sink._server.viewers if v.has("pose")]
             assert len(stuck_viewers) == 1
