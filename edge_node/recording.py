@@ -31,6 +31,15 @@ def is_compressed(path: Path) -> bool:
         return file.read(2) == GZIP_MAGIC
 
 
+def looks_like_recording(path: Path) -> bool:
+    """Whether the file begins as a recording does; what it is, reading it will tell."""
+    if not path.is_file():
+        return path == STANDARD_INPUT
+    with path.open("rb") as file:
+        start = file.read(2)
+    return start == GZIP_MAGIC or start.startswith(b"{")
+
+
 def read_recording(path: Path) -> Iterator[Pose]:
     """Every message of the recording ``path`` (``-``: standard input), in order.
 

@@ -28,11 +28,12 @@ class VideoFile:
         self._loop, self.live = settings.loop, settings.realtime
         self._capture = self._open()
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self._rate = rate if 0 < rate < 1000 else settings.fps
-        self._frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.fps = rate if 0 < rate < 1000 else settings.fps
+        self.length = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        """Frames of one round; 0 when the file does not say."""
         self._frames_read = 0
-        self._stamper = FileStamper(first_seq, round(NS_PER_S / self._rate))
-        self._pace = _Pace(round(NS_PER_S / self._rate)) if settings.realtime else None
+        self._stamper = FileStamper(first_seq, round(NS_PER_S / self.fps))
+        self._pace = _Pace(round(NS_PER_S / self.fps)) if settings.realtime else None
         self._converter = RgbConverter(settings.hflip, settings.vflip)
         self.description = self._describe()
 
@@ -63,8 +64,8 @@ class VideoFile:
             return True
         if self._frames_read == 0:
             raise SourceUnusableError(f"{self._shown}: a video without a picture that can be decoded")
-        if self._frames_read < self._frames:
-            log.warning("%s: ends after %d of %d frames; the file is damaged or cut off", self._shown, self._frames_read, self._frames)
+        if self._frames_read < self.length:
+            log.warning("%s: ends after %d of %d frames; the file is damaged or cut off", self._shown, self._frames_read, self.length)
         return self._loop and self._start_over()
 
     def _start_over(self) -> bool:
@@ -82,7 +83,7 @@ class VideoFile:
 
     def _describe(self) -> str:
         width, height = (int(self._capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        return f"{self._shown} {width}x{height} {self._rate:g} fps, {self._frames or 'unknown number of'} frames"
+        return f"{self._shown} {width}x{height} {self.fps:g} fps, {self.length or 'unknown number of'} frames"
 
 
 class PictureFolder:
@@ -92,6 +93,7 @@ class PictureFolder:
         self._paths, self._shown = paths, shown
         self._loop, self.live = settings.loop, settings.realtime
         self._health = health
+        self.fps, self.length = settings.fps, len(paths)
         self._next = 0
         self._read_any = False
         interval_ns = round(NS_PER_S / settings.fps)

@@ -1,0 +1,30 @@
+"""``edge-node export``: a recording as CSV, Parquet or COCO results."""
+
+import argparse
+from pathlib import Path
+
+from edge_node.errors import EXIT_OK, UsageError
+from edge_node.export import FORMATS
+from edge_node.recording import read_recording
+
+SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".json": "coco"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a recording; - is standard input")
+    parser.add_argument("--to", choices=sorted(FORMATS), help="the form (default: by the suffix of OUT: .csv .parquet .json)")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="file to write (default: FILE with the form's suffix)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert; returns the exit code."""
+    form = arguments.to or SUFFIXES.get((arguments.output or Path()).suffix.lower())
+    if form is None:
+        raise UsageError("export: to what? give --to csv, parquet or coco")
+    output = arguments.output or arguments.file.with_suffix({"csv": ".csv", "parquet": ".parquet", "coco": ".coco.json"}[form])
+    if output.resolve() == arguments.file.resolve():
+        raise UsageError(f"export: {output} is the recording itself; give another -o")
+    count = FORMATS[form](read_recording(arguments.file), output)
+    print(f"{output}: {count} people")
+    return EXIT_OK

@@ -1,0 +1,44 @@
+"""``edge-node plot``: a recording or a bench result as a picture."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.errors import EXIT_OK
+from edge_node.plot import check_output, plot_bench, plot_recording
+from edge_node.pose.skeleton import KEYPOINTS
+from edge_node.recording import read_recording
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a recording, or a result of edge-node bench --json")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="out.png, out.svg or out.pdf")
+    parser.add_argument("--joint", choices=KEYPOINTS, default="left_wrist", metavar="JOINT", help="whose path (default: left_wrist)")
+    parser.add_argument("--person", type=int, metavar="ID", help="of whom (default: who is seen most)")
+    parser.add_argument("--smooth", action="store_true", help="also draw the path smoothed as set (of edge-node record --raw)")
+    add_settings_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw; returns the exit code."""
+    check_output(arguments.output)
+    bench = _bench_result(arguments.file)
+    if bench:
+        plot_bench(bench, arguments.output)
+    else:
+        smoothing = loader(arguments)().smoothing if arguments.smooth else None
+        plot_recording(list(read_recording(arguments.file)), arguments.output, arguments.joint, arguments.person, smoothing)
+    print(arguments.output)
+    return EXIT_OK
+
+
+def _bench_result(path: Path) -> dict[str, Any] | None:
+    """The result of a bench, when the file is one: a single JSON object with stages."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # more than one line: a recording, or nothing at all, as reading it will say
+    return value if isinstance(value, dict) and {"stages", "fps", "ratio"} <= value.keys() else None

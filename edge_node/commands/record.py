@@ -1,0 +1,56 @@
+"""``edge-node record``: poses of a camera or clip into a file, and nowhere else."""
+
+import argparse
+import json
+import os
+import sys
+
+from edge_node import log
+from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.config.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    parser.add_argument("file", metavar="FILE", help="JSON Lines; a name ending in .gz is compressed; - is standard output")
+    parser.add_argument("--source", metavar="S", help="camera, clip or address, in place of camera.source")
+    parser.add_argument("--frames", type=_positive, metavar="N", help="end after N frames")
+    parser.add_argument("--raw", action="store_true", help="joints as the model gives them, not smoothed (for edge-node plot)")
+    parser.add_argument("--max-bytes", type=_positive, metavar="N", help="begin a new file beyond this size")
+    parser.add_argument("--max-age", type=_positive, metavar="S", help="begin a new file after so many seconds")
+    parser.add_argument("--keep", type=_positive, metavar="N", help="how many older files are kept")
+    add_settings_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Record until stopped or at the end of the clip; returns the exit code."""
+    settings = Settings(loader(arguments, _own_overrides(arguments)))
+    log.configure(settings.current.log)
+    from edge_node.node import Node  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
+
+    node = Node(settings, arguments.frames)
+    code = node.run()
+    print(f"{arguments.file}: {node.health.report().counters.get('recorded', 0)} messages", file=sys.stderr)
+    return code
+
+
+def _own_overrides(arguments: argparse.Namespace) -> list[str]:
+    overrides = {
+        "mqtt.enabled": False,
+        "homeassistant.enabled": False,
+        "web.enabled": False,
+        "node.name": f"record-{os.getpid()}",  # beside a node that serves
+        "record.path": arguments.file,
+        "camera.source": arguments.source,
+        "record.max_bytes": arguments.max_bytes,
+        "record.max_age_s": arguments.max_age,
+        "record.keep": arguments.keep,
+        "smoothing.enabled": False if arguments.raw else None,
+    }
+    return [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value is not None]
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)

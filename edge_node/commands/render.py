@@ -1,0 +1,105 @@
+"""``edge-node render``: skeletons over a clip or on black, as a video or a sheet of pictures."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice, pairwise
+from pathlib import Path
+
+from edge_node.camera.files import PictureFolder, VideoFile, open_path
+from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.config.models import Config
+from edge_node.config.settings import Settings
+from edge_node.data import Frame, Image, People
+from edge_node.draw import black, draw_people
+from edge_node.errors import EXIT_OK, UsageError
+from edge_node.progress import progress
+from edge_node.recording import looks_like_recording, people_of, read_recording
+from edge_node.render import open_output, write_all
+from edge_node.sink.messages import Pose
+
+DEFAULT_FPS = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    parser.add_argument("input", type=Path, metavar="CLIP|RECORDING", help="a clip or folder (the model runs on it), or a recording")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="out.mp4 .avi .webm .mkv, or a sheet: out.png")
+    parser.add_argument("--black", action="store_true", help="skeletons on black instead of over the clip")
+    parser.add_argument("--over", type=Path, metavar="CLIP", help="draw a recording over the clip it was made of")
+    parser.add_argument("--codec", metavar="FOUR", help="four letters, such as mp4v or MJPG (default: what fits the suffix)")
+    parser.add_argument("--tiles", type=int, default=12, choices=range(1, 101), metavar="N", help="pictures of a sheet (default: 12)")
+    parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames")
+    add_settings_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw and write."""
+    settings = Settings(loader(arguments))
+    recorded = looks_like_recording(arguments.input)
+    if arguments.over and not recorded:
+        raise UsageError("render: --over is for a recording; a clip is drawn over itself")
+    if recorded:
+        fps, total = _rate_and_length(arguments.input)
+        pictures = _over(arguments, settings.current) if arguments.over else _on_black(arguments.input, settings.current)
+    else:
+        with closing(_clip(arguments.input, settings.current)) as clip:
+            fps, total = clip.fps, clip.length
+        pictures = _estimated(arguments, settings)
+    output = open_output(arguments.output, fps, arguments.codec, arguments.tiles)
+    total = min(total, arguments.frames or total)
+    count = write_all(progress(islice(pictures, arguments.frames), total, str(arguments.output)), output)
+    print(f"{arguments.output}: {count} frames")
+    return EXIT_OK
+
+
+def _on_black(path: Path, config: Config) -> Iterator[Image]:
+    for message in read_recording(path):
+        yield _drawn(black(message["width"], message["height"]), people_of(message), config)
+
+
+def _over(arguments: argparse.Namespace, config: Config) -> Iterator[Image]:
+    """Each message over the frame of its number."""
+    messages = read_recording(arguments.input)
+    message: Pose | None = next(messages)
+    for frame in _frames(arguments.over, config):
+        while message is not None and message["seq"] < frame.seq:
+            message = next(messages, None)
+        if message is not None and message["seq"] == frame.seq:
+            yield _drawn(frame.image.copy(), people_of(message), config)
+
+
+def _estimated(arguments: argparse.Namespace, settings: Settings) -> Iterator[Image]:
+    """Each frame of a clip, with what the model sees in it."""
+    from edge_node.engine.create import create_engine  # noqa: PLC0415 - a recording needs no model
+    from edge_node.health import Health  # noqa: PLC0415 - the same
+    from edge_node.pose.estimator import Estimator  # noqa: PLC0415 - the same
+
+    health = Health()
+    with closing(create_engine(settings.current.model, health)) as engine:
+        estimator = Estimator(engine, settings, health)
+        for frame in _frames(arguments.input, settings.current):
+            people = estimator.process(frame)
+            image = black(frame.width_px, frame.height_px) if arguments.black else frame.image.copy()
+            yield _drawn(image, people, settings.current)
+
+
+def _drawn(image: Image, people: People, config: Config) -> Image:
+    draw_people(image, people.people, config.pose.score_threshold)
+    return image
+
+
+def _frames(path: Path, config: Config) -> Iterator[Frame]:
+    with closing(_clip(path, config)) as clip:
+        yield from iter(clip.read, None)
+
+
+def _clip(path: Path, config: Config) -> VideoFile | PictureFolder:
+    return open_path(path, config.camera.model_copy(update={"realtime": False, "loop": False}), 0, None)
+
+
+def _rate_and_length(path: Path) -> tuple[float, int]:
+    """Frames a second, by the middle of the gaps between them, and number of messages."""
+    stamps = [message["ts"] for message in read_recording(path)]
+    gaps = sorted(after - before for before, after in pairwise(stamps) if after > before)
+    return (min(240.0, 1 / gaps[len(gaps) // 2]) if gaps else DEFAULT_FPS), len(stamps)

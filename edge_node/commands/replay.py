@@ -1,0 +1,125 @@
+"""``edge-node replay``: a recording once more, over MQTT, on the live page, or both, at any speed."""
+
+import argparse
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edge_node import log as logging_setup
+from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.config.settings import Settings
+from edge_node.data import People
+from edge_node.errors import EXIT_OK, ClosedError, UsageError
+from edge_node.health import Health
+from edge_node.recording import first_message, people_of, read_recording
+from edge_node.sink import Sink
+from edge_node.sink.messages import Pose
+from edge_node.sink.mqtt_node import About
+from edge_node.sink.thread import SinkThread
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a recording; - is standard input")
+    parser.add_argument("--mqtt", action="store_true", help="publish to the broker of the settings (mqtt.*)")
+    parser.add_argument("--web", action="store_true", help="serve the live page (web.*)")
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="X", help="2: twice as fast; 0: as fast as it is received (default: 1)"
+    )
+    parser.add_argument("--loop", action="store_true", help="begin again at the end")
+    add_settings_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay to the end; returns the exit code."""
+    if not (arguments.mqtt or arguments.web):
+        raise UsageError("replay: to where? give --mqtt, --web or both")
+    settings = Settings(loader(arguments, ["node.name=replay"]))
+    logging_setup.configure(settings.current.log)
+    if str(arguments.file) != "-":
+        first_message(arguments.file)  # what is no recording is told before anything is connected
+    health = Health()
+    sinks: list[SinkThread] = []
+    failures: list[BaseException] = []
+    try:
+        for sink in _sinks(arguments, settings, health):
+            thread = SinkThread(sink, health, lossless=True, on_failure=failures.append)
+            thread.start()
+            sinks.append(thread)
+        count = _replay(arguments, sinks, health)
+    except ClosedError:  # a sink failed: its own error says more
+        count = 0
+    finally:
+        _stop(sinks)
+    for failure in failures:
+        raise failure
+    log.info("%s: %d messages replayed", arguments.file, count)
+    return EXIT_OK
+
+
+def _sinks(arguments: argparse.Namespace, settings: Settings, health: Health) -> Iterator[Sink]:
+    def about() -> About:
+        return About("recording", "", "replay", str(arguments.file))
+
+    if arguments.mqtt:
+        from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415 - only what is asked for
+
+        yield mqtt_sink(settings, health, about, lossless=True)
+    if arguments.web:
+        from edge_node.sink.web.sink import WebSink  # noqa: PLC0415 - the same
+
+        yield WebSink(settings, health, about)
+
+
+def _replay(arguments: argparse.Namespace, sinks: Sequence[SinkThread], health: Health) -> int:
+    count = 0
+    for people in _paced(arguments):
+        for sink in sinks:
+            sink.offer(people)
+        health.frame(len(people.people), people.accelerator, {})
+        count += 1
+    return count
+
+
+def _paced(arguments: argparse.Namespace) -> Iterator[People]:
+    """Every message when it is due: as far from the one before as when it was recorded, over the speed.
+
+    Where a recording was continued by a later run, numbers begin again: the time between is not waited for.
+    """
+    before: Pose | None = None
+    due_s = time.monotonic()
+    for message in _messages(arguments):
+        if before and arguments.speed > 0 and message["seq"] > before["seq"]:
+            due_s = max(due_s + max(0.0, message["ts"] - before["ts"]) / arguments.speed, time.monotonic() - 1.0)
+            time.sleep(max(0.0, due_s - time.monotonic()))
+        before = message
+        yield people_of(message)
+
+
+def _messages(arguments: argparse.Namespace) -> Iterator[Pose]:
+    while True:
+        yield from read_recording(arguments.file)
+        if not arguments.loop:
+            return
+
+
+def _stop(sinks: Sequence[SinkThread]) -> None:
+    for sink in sinks:
+        sink.stop(drain=True)
+    for sink in sinks:
+        sink.join(DRAIN_S)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = -1.0
+    if not 0 <= speed <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a speed from 0 to 1000")
+    return speed

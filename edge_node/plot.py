@@ -1,0 +1,141 @@
+"""Recordings and bench results as diagrams. Needs matplotlib, the extra ``plot``."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_node.config.models import Smoothing
+from edge_node.errors import RecordingError, SinkError, UsageError
+from edge_node.pose.skeleton import INDEX
+from edge_node.pose.smoothing import OneEuro
+from edge_node.recording import keypoints_of
+from edge_node.sink.messages import Pose, PosePerson
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KINDS = (".png", ".svg", ".pdf")
+Floats = NDArray[np.float64]
+NARROW_IN, ROW_IN = 9.0, 2.6
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One person of a recording: ``seconds`` [n] since its start, ``keypoints_px`` float32 [n, 17, 3], ``sizes_px`` [n]: roots of the
+    boxes' areas.
+    """
+
+    person: int
+    seconds: Floats
+    keypoints_px: NDArray[np.float32]
+    sizes_px: Floats
+
+
+def plot_recording(messages: Sequence[Pose], path: Path, joint: str, person: int | None, smoothing: Smoothing | None) -> None:
+    """People over time, the path of one joint of one person (default: who is seen most), and the messages' ages, into ``path``.
+
+    With ``smoothing`` the path is drawn as recorded and as that filter makes it. Raises ``RecordingError`` when the person is
+    not in the recording, ``SinkError`` when ``path`` cannot be written.
+    """
+    track = _track(messages, person)
+    figure, (people, x, y, age) = _figure(4)
+    start = messages[0]["ts"]
+    seconds = [message["ts"] - start for message in messages]
+    people.step(seconds, [len(message["people"]) for message in messages], where="post", linewidth=1.2)
+    people.set(ylabel="people", xlabel="s")
+    people.locator_params(axis="y", integer=True)
+    filtered = _smoothed(track, smoothing) if smoothing and len(track.seconds) else None
+    for axis, column, name in ((x, 0, "x"), (y, 1, "y")):
+        axis.plot(track.seconds, track.keypoints_px[:, INDEX[joint], column], linewidth=1.0, label="as recorded")
+        if filtered is not None:
+            axis.plot(track.seconds, filtered[:, INDEX[joint], column], linewidth=1.2, label="smoothed")
+            axis.legend(loc="upper right", frameon=False)
+        axis.set(ylabel=f"{joint} {name}, px", xlabel=f"s (person {track.person})")
+    ages = np.array([message["age_ms"] for message in messages])
+    age.hist(ages, bins=min(60, max(10, len(ages) // 20)))
+    p50, p99 = np.percentile(ages, (50, 99))
+    age.set(xlabel=f"age when written, ms (p50 {p50:.1f}, p99 {p99:.1f})", ylabel="messages")
+    _save(figure, path)
+
+
+def plot_bench(result: Mapping[str, Any], path: Path) -> None:
+    """The stages' latencies of a bench result (``edge-node bench --json``) into ``path``. Raises ``SinkError``."""
+    stages = {name: latency for name, latency in result["stages"].items() if isinstance(latency, Mapping)}
+    figure, (axis,) = _figure(1)
+    places = np.arange(len(stages))
+    axis.barh(places - 0.2, [latency["p50"] for latency in stages.values()], 0.4, label="p50")
+    axis.barh(places + 0.2, [latency["p99"] for latency in stages.values()], 0.4, label="p99")
+    axis.set_yticks(places, list(stages))
+    axis.invert_yaxis()
+    axis.legend(frameon=False)
+    axis.set(xlabel="ms", title=f"{result['fps']:.1f} fps, {result['ratio']:.2f} of the bare model's rate")
+    _save(figure, path)
+
+
+def check_output(path: Path) -> None:
+    """Raises ``UsageError`` unless ``path`` is of a kind that can be drawn."""
+    if path.suffix.lower() not in KINDS:
+        raise UsageError(f"{path}: unknown kind of picture; one of {' '.join(KINDS)}")
+
+
+def _track(messages: Sequence[Pose], person: int | None) -> Track:
+    """Where one person was, message by message; by default the one who is seen most."""
+    seen: dict[int, list[tuple[Pose, PosePerson]]] = defaultdict(list)
+    for message in messages:
+        for one in message["people"]:
+            seen[one["id"]].append((message, one))
+    if person is None:
+        person = max(seen, key=lambda identity: len(seen[identity]), default=0)
+    elif person not in seen:
+        known = ", ".join(map(str, sorted(seen))) or "nobody"
+        raise RecordingError(f"person {person} is not in the recording; there: {known}")
+    own = seen.get(person, [])
+    return Track(
+        person,
+        np.array([message["ts"] - messages[0]["ts"] for message, _ in own]),
+        np.array([_keypoints_px(*both) for both in own], np.float32).reshape(-1, len(INDEX), 3),
+        np.array([_size_px(*both) for both in own]),
+    )
+
+
+def _keypoints_px(message: Pose, person: PosePerson) -> NDArray[np.float32]:
+    return keypoints_of(person["keypoints"]) * np.array([message["width"], message["height"], 1], np.float32)
+
+
+def _size_px(message: Pose, person: PosePerson) -> float:
+    x0, y0, x1, y1 = person["box"]
+    return max(1.0, math.sqrt(max(0.0, x1 - x0) * message["width"] * max(0.0, y1 - y0) * message["height"]))
+
+
+def _smoothed(track: Track, settings: Smoothing) -> NDArray[np.float32]:
+    """float32 [n, 17, 2] after the node's own filter."""
+    euro = OneEuro()
+    rows = zip(track.keypoints_px, track.sizes_px, track.seconds, strict=True)
+    return np.array([euro.apply(points, float(size), round(second * 1e9) + 1, settings) for points, size, second in rows])
+
+
+def _figure(rows: int) -> "tuple[Figure, list[Axes]]":
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, only for this
+    except ModuleNotFoundError as error:
+        raise UsageError("plot: needs matplotlib: pip install 'edge-node[plot]'") from error
+    figure = Figure(figsize=(NARROW_IN, 0.6 + ROW_IN * rows), layout="constrained")
+    axes = [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    return figure, axes
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written: {error.strerror or error}") from error
