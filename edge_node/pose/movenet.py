@@ -1,11 +1,12 @@
 """MoveNet's output → people in the square.
 
 The heads are decoded in float, for everyone: a local maximum of the centre head is a person; the regression from there gives
-each joint's rough place; the joint is the cell where heatmap / (distance to the rough place + 1.8) is largest; the
+each joint's rough place; the joint is the peak where heatmap / (distance to the rough place + 1.8) is largest; the
 offsets there and around place it within the cell. Source: the model's own post-processing (the ops behind its heads), which does
 this for one person, with one offset, in steps of the quantised grid.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,8 +20,8 @@ from edge_node.engine import Heads, ModelOutput, Quantised, StockPoses
 DISTANCE_BIAS = 1.8
 """Cells added to the distance from the rough place: the model's own constant."""
 
-HEATMAP_FLOOR = 0.02
-"""A heatmap cell below this is no candidate for a joint; without any candidate the joint stays at its rough place."""
+HEATMAP_FLOOR = 0.05
+"""A local maximum of a heatmap below this is no candidate for a joint; without any candidate the joint stays at its rough place."""
 
 CLOSENESS_FLOOR = 0.05
 """Where the closeness mask is smaller, dividing by it would only raise quantisation noise to people."""
@@ -28,7 +29,11 @@ CLOSENESS_FLOOR = 0.05
 VOTING_REACH = 2
 """Cells on each side of the best one that vote on a joint's place."""
 
-_NEAR_Y, _NEAR_X = (steps.ravel() for steps in np.mgrid[-VOTING_REACH : VOTING_REACH + 1, -VOTING_REACH : VOTING_REACH + 1])
+_NEAR = np.mgrid[-VOTING_REACH : VOTING_REACH + 1, -VOTING_REACH : VOTING_REACH + 1].reshape(2, -1).T.astype(np.float32)
+"""The cells of a neighbourhood, float32 [25, 2]: rows and columns from its middle."""
+
+_AROUND = np.ones((3, 3), np.uint8)
+_SIGN_BIT = np.uint8(0x80)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
@@ -69,6 +74,14 @@ def _table(scale: float, zero_point: int) -> Floats:
     return table
 
 
+@lru_cache(maxsize=8)
+def _squares(scale: float, zero_point: int) -> Floats:
+    """The squares of ``_table``, never quite nothing, so that they can be weights."""
+    squares: Floats = _table(scale, zero_point) ** 2 + np.float32(1e-6)
+    squares.setflags(write=False)
+    return squares
+
+
 def _real(head: Quantised, values: NDArray[np.int8]) -> Floats:
     return _table(head.scale, head.zero_point)[values.view(np.uint8)]
 
@@ -86,7 +99,7 @@ def _peaks(centre: Floats, threshold: float, most: int) -> tuple[Ints, Floats]:
 
     Of a plateau only the first cell counts.
     """
-    highest = cv2.dilate(centre, np.ones((3, 3), np.uint8))
+    highest = cv2.dilate(centre, _AROUND)
     cells = np.flatnonzero((centre >= highest) & (centre >= threshold))
     values = centre.ravel()[cells]
     order = np.argsort(-values, kind="stable")
@@ -121,17 +134,28 @@ def _voted_places(heads: Heads, at_y: Ints, at_x: Ints) -> tuple[Floats, Floats]
     """y and x, in cells, of joints whose best cells are ``at_y``, ``at_x`` [n, 17].
 
     Each cell of the neighbourhood votes for where its own offset points, with its heatmap value squared for weight: one
-    offset is as coarse as its int8 step (0.2 cells), the vote is not. Source of the idea: Papandreou et al. 2017, "Towards
-    Accurate Multi-person Pose Estimation in the Wild" (Hough voting of offsets).
+    offset is as coarse as its int8 step (0.2 cells), the vote is not. At the border the neighbourhood moves inwards. Source of
+    the idea: Papandreou et al. 2017, "Towards Accurate Multi-person Pose Estimation in the Wild" (Hough voting of offsets).
     """
     rows, columns, joints = heads.heatmap.values.shape
-    y = np.clip(at_y[..., None] + _NEAR_Y, 0, rows - 1)
-    x = np.clip(at_x[..., None] + _NEAR_X, 0, columns - 1)
-    channel = ((y * columns + x) * joints) + np.arange(joints)[:, None]
-    weight = _real(heads.heatmap, heads.heatmap.values.reshape(-1)[channel]) ** 2 + np.float32(1e-6)
+    y = np.clip(at_y, VOTING_REACH, rows - 1 - VOTING_REACH)
+    x = np.clip(at_x, VOTING_REACH, columns - 1 - VOTING_REACH)
+    middle = (y * columns + x) * joints + np.arange(joints)
+    cells = middle[..., None] + _near_cells(columns, joints)
+    weight = _squares(heads.heatmap.scale, heads.heatmap.zero_point)[heads.heatmap.values.reshape(-1).view(np.uint8)[cells]]
     weight /= weight.sum(axis=-1, keepdims=True)
-    offsets = _real(heads.offset, heads.offset.values.reshape(-1, 2)[channel])
-    return ((y + offsets[..., 0]) * weight).sum(axis=-1), ((x + offsets[..., 1]) * weight).sum(axis=-1)
+    steps = heads.offset.values.reshape(-1, 2)[cells].astype(np.float32)
+    steps -= heads.offset.zero_point
+    steps *= heads.offset.scale
+    steps += _NEAR
+    moved = np.einsum("njk,njkc->njc", weight, steps)
+    return y + moved[..., 0], x + moved[..., 1]
+
+
+@lru_cache(maxsize=4)
+def _near_cells(columns: int, joints: int) -> Ints:
+    """What to add to a cell's flat index in a heatmap to come to each cell of its neighbourhood."""
+    return ((_NEAR[:, 0] * columns + _NEAR[:, 1]) * joints).astype(np.intp)
 
 
 def _rough_places(heads: Heads, cells: Ints) -> tuple[Floats, Floats]:
@@ -146,11 +170,7 @@ def _rough_places(heads: Heads, cells: Ints) -> tuple[Floats, Floats]:
 
 
 def _best_cells(heatmap: Quantised, rough_y: Floats, rough_x: Floats) -> tuple[Ints, Ints]:
-    """Row and column, [n, 17], of each joint's best cell.
-
-    Most of a heatmap is empty, so only its cells above the floor are weighed: as a table [17, m], m being the count of the
-    fullest joint, filled up with zeros.
-    """
+    """Row and column, [n, 17], of each joint's best cell; its rough place where the heatmap is empty."""
     row, column, value = _candidates(heatmap)
     weight = (row - rough_y[..., None]) ** 2
     weight += (column - rough_x[..., None]) ** 2
@@ -166,16 +186,21 @@ def _best_cells(heatmap: Quantised, rough_y: Floats, rough_x: Floats) -> tuple[I
 
 
 def _candidates(heatmap: Quantised) -> tuple[Floats, Floats, Floats]:
-    """Row, column and value, each float32 [17, m], of the cells above the floor."""
+    """Row, column and value of the heatmap's local maxima above the floor: tables [17, m], filled up with zeros.
+
+    m is the count of the joint with the most.
+    """
     _, columns, joints = heatmap.values.shape
-    floor = int(np.ceil(HEATMAP_FLOOR / heatmap.scale + heatmap.zero_point))
-    flat = np.flatnonzero(heatmap.values.reshape(-1) >= min(floor, 127)).astype(np.int32)
+    levels = heatmap.values.view(np.uint8) ^ _SIGN_BIT
+    floor = min(math.ceil(HEATMAP_FLOOR / heatmap.scale) + heatmap.zero_point + 128, 255)
+    found = levels == cv2.dilate(levels, _AROUND)
+    found &= levels >= max(floor, 1)
+    flat = np.flatnonzero(found)
     joint = flat % joints
-    order = np.argsort(joint.astype(np.uint8), kind="stable")
+    flat = flat[np.argsort(joint.astype(np.uint8), kind="stable")]
     counts = np.bincount(joint, minlength=joints)
     most = max(int(counts.max()), 1)
     place = np.arange(flat.size) + np.repeat(np.arange(joints) * most - np.cumsum(counts) + counts, counts)
-    flat = flat[order]
     cell = flat // joints
     row = cell // columns
     table = np.zeros((3, joints * most), np.float32)

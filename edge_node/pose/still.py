@@ -1,4 +1,4 @@
-"""Everyone in one picture without a before or after: scan, then look again where it promises most."""
+"""Everyone in one picture without a before or after: look at the whole, then again where it promises most."""
 
 from dataclasses import dataclass
 
@@ -29,8 +29,8 @@ COARSE = 0.15
 """At this share of the square, a find counts for half of one that fills the square, when one of two must go."""
 SAME_PERSON = 0.1
 """Least OKS (loose) of what a second look finds with what the first had found, to take its place."""
-TILES_FROM = 7
-"""With fewer inferences for a picture the whole frame is the only scan."""
+TILE_PROMISE = 0.03
+"""What looking at a tile for people not found yet promises, next to looking again at somebody found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +63,22 @@ class _Find:
 def find_people(image: Image, engine: Engine, max_inferences: int, max_people: int | None = None) -> Still:
     """Everyone in ``image`` (RGB), in at most ``max_inferences`` runs of the model; ``max_people`` keeps the best so many.
 
-    After the scan, each further run is a square around the person for whom it promises most. Raises ``EngineError``.
+    First the whole frame; each further run is a square around the person for whom it promises most, or the next tile.
+    Raises ``EngineError``.
     """
-    scans = _scans(image.shape[1], image.shape[0], max_inferences, max_people)
-    finds = [find for region in scans for find in _looked_at(image, engine, region)]
-    used = len(scans)
+    width_px, height_px = image.shape[1], image.shape[0]
+    finds = _looked_at(image, engine, whole_frame(width_px, height_px))
+    tiles = [] if max_people == 1 else _tiles(width_px, height_px)
+    used = 1
     while used < max_inferences:
-        candidates = _best(finds)[:max_people]
-        chosen = max(candidates, key=lambda f: f.promise, default=None)
-        if chosen is None or chosen.promise <= 0:
+        chosen = max(_best(finds)[:max_people], key=lambda f: f.promise, default=None)
+        if chosen is not None and chosen.promise > (TILE_PROMISE if tiles else 0.0):
+            crop = crop_of(chosen.pose.keypoints_px, THRESHOLD, CROP_FACTOR)
+            finds = _with_second_look(finds, chosen, _looked_at(image, engine, crop))
+        elif tiles:
+            finds += _looked_at(image, engine, tiles.pop(0))
+        else:
             break
-        finds = _with_second_look(finds, chosen, _looked_at(image, engine, crop_of(chosen.pose.keypoints_px, THRESHOLD, CROP_FACTOR)))
         used += 1
     poses = sorted((f.pose for f in _best(finds)), key=lambda p: -p.score)
     return Still(tuple(poses[:max_people]), used)
@@ -88,12 +93,11 @@ def pose_in_box(image: Image, engine: Engine, box_px: Box) -> Pose:
     return max(poses, key=lambda p: p.score * _overlap(extent_px(p.keypoints_px, THRESHOLD), box_px), default=Pose(_nobody(), 0.0))
 
 
-def _scans(width_px: int, height_px: int, max_inferences: int, max_people: int | None) -> list[Region]:
-    whole = whole_frame(width_px, height_px)
-    if max_people == 1 or max_inferences < TILES_FROM:
-        return [whole]
+def _tiles(width_px: int, height_px: int) -> list[Region]:
+    """Squares as large as the frame allows, side by side along its longer side; none for a frame that is nearly square."""
     short = min(width_px, height_px)
-    return [whole, *(s for s in dict.fromkeys(scan_squares(width_px, height_px)) if s.side_px == short and s != whole)][:max_inferences]
+    tiles = [s for s in dict.fromkeys(scan_squares(width_px, height_px)) if s.side_px == short]
+    return tiles if len(tiles) > 1 else []
 
 
 def _looked_at(image: Image, engine: Engine, region: Region) -> list[_Find]:
