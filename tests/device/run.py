@@ -1,0 +1,108 @@
+"""Runs every check in an emulated machine and writes what came of it to docs/device-test.md. Started by scripts/device-test."""
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import life_checks as life
+import package_checks as packaging
+from ear import Broker, Ear, SilenceError
+from machine import Machine, MachineError
+from report import Row, Run, write
+from scene import CheckError, Scene
+
+CHECKS: list[tuple[str, Callable[[Scene], str]]] = [
+    ("boots, with a camera", life.boots),
+    ("package installs", packaging.installs),
+    ("`edge-node setup` to the first pose outside", life.first_contact),
+    ("`edge-node status`", life.status_answers),
+    ("confined, as its own user", life.is_confined),
+    ("clip: every frame's pose arrives outside", life.plays_a_clip),
+    ("hung (SIGSTOP): the watchdog restarts it", life.hung_is_killed),
+    ("`kill -9`", life.killed_comes_back),
+    ("reload, with good and bad files", life.reloads),
+    ("camera unplugged, its module removed, and back", life.camera_goes_and_comes),
+    ("broker away and back", life.broker_goes_and_comes),
+    ("power cut", life.survives_a_power_cut),
+    ("no clock, then a leap of years", life.has_no_clock),
+    ("no camera at boot", life.boots_without_camera),
+    ("no writes in steady state", life.no_writes),
+    ("two services at once", packaging.second_node_is_refused),
+    ("missing groups", packaging.missing_groups_do_not_matter),
+    ("read-only root", packaging.read_only_root_is_survived),
+    ("wrong architecture, altered package", packaging.foreign_is_refused),
+    ("upgrade with a broken configuration", packaging.bad_configuration_stops_the_upgrade),
+    ("upgrade on a full disk", packaging.full_disk_stops_the_upgrade),
+    ("upgrade", packaging.upgrades),
+    ("no picture on the wire", life.no_pictures_leave),
+    ("removal and purge", packaging.removed_and_purged),
+]
+
+
+def main() -> int:
+    arguments = _arguments()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    machine = Machine(arguments.arch, arguments.image, arguments.folder)
+    broker = Broker(arguments.folder)
+    broker.start()
+    ear = Ear(broker.port)
+    scene = Scene(
+        machine, broker, ear, arguments.package, arguments.newer, arguments.foreign, arguments.models, arguments.clip, arguments.minutes
+    )
+    scene.figures["clip frames"] = str(int(cv2.VideoCapture(str(arguments.clip)).get(cv2.CAP_PROP_FRAME_COUNT)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the machine is switched off then too
+    begun, started = time.monotonic(), datetime.now(UTC)
+    try:
+        rows = [_check(title, check, scene) for title, check in CHECKS if not arguments.only or any(w in title for w in arguments.only)]
+    finally:
+        machine.cut_power()
+        ear.close()
+        broker.stop()
+    if not arguments.only:
+        run = Run(f"{arguments.suite} {arguments.arch}", started, time.monotonic() - begun, _version(), arguments.image, tuple(rows))
+        write(arguments.report, run, scene.figures)
+    return 0 if all(row.green for row in rows) else 1
+
+
+def _check(title: str, check: Callable[[Scene], str], scene: Scene) -> Row:
+    begun = time.monotonic()
+    try:
+        row = Row(title, True, check(scene), 0.0)
+    except (CheckError, MachineError, SilenceError) as error:
+        row = Row(title, False, " ".join(str(error).split())[-600:], 0.0)
+        print(scene.machine.run("journalctl -u edge-node -n 25 --no-pager; systemctl status edge-node --no-pager | head -12", check=False))
+    except Exception:  # noqa: BLE001 - a fault of the check itself is a red row, and the others still run
+        row = Row(title, False, f"fault in the check: {traceback.format_exc().splitlines()[-1]}", 0.0)
+        traceback.print_exc()
+    row = Row(row.title, row.green, row.text, time.monotonic() - begun)
+    print(f"{'ok ' if row.green else 'RED'} {row.title} ({row.seconds:.0f} s): {row.text}", flush=True)
+    return row
+
+
+def _version() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arch", required=True)
+    parser.add_argument("--suite", required=True)
+    for name in ("image", "folder", "package", "newer", "foreign", "models", "clip", "report"):
+        parser.add_argument(f"--{name}", type=lambda text: Path(text).resolve(), required=True)
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of the steady state in which writes are counted")
+    parser.add_argument("--only", action="append", help="only checks whose title has this in it (nothing is written then)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
