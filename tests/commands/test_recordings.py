@@ -1,0 +1,306 @@
+"""``edge-node record``, ``replay``, ``export``, ``render`` and ``plot``, as a user types them."""
+
+import csv
+import gzip
+import json
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paho.mqtt.client as mqtt
+import pytest
+
+from edge_node.cli import main
+from edge_node.local_broker import local_broker
+from edge_node.recording import read_recording
+from tests.recordings import lines, people, write_recording
+
+
+@pytest.fixture
+def recording(tmp_path):
+    return write_recording(tmp_path / "a.jsonl", count=30, people_in_view=2)
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+def refused(capsys, *words):
+    """Exit code and the one line of a command that is refused."""
+    code = main([str(word) for word in words])
+    text = capsys.readouterr().err.strip()
+    assert "\n" not in text
+    return code, text
+
+
+# record
+
+
+def test_record_writes_every_frame_of_a_clip(tmp_path, shared, capsys):
+    path = tmp_path / "clip.jsonl.gz"
+    words = ["record", path, "--source", shared.clips / "squats.mp4", "--set", f"model.directory={shared.models}"]
+    assert main([str(word) for word in words]) == 0
+    messages = list(read_recording(path))
+    assert [message["seq"] for message in messages] == list(range(65))
+    assert sum(len(message["people"]) == 1 for message in messages) >= 60
+    assert "65 messages" in capsys.readouterr().err
+
+
+def test_record_to_a_place_that_cannot_be_written_says_so(capsys, shared):
+    words = ["record", "/proc/nothing/a.jsonl", "--source", "synthetic", "--set", f"model.directory={shared.models}"]
+    code, text = refused(capsys, *words, "--set", "log.level=error")
+    assert code == 1
+    assert text.splitlines()[0].startswith("record.path: /proc/nothing/a.jsonl: cannot be written")
+
+
+# replay
+
+
+class Subscriber:
+    """Everything that a broker passes on for one topic."""
+
+    def __init__(self, port, topic):
+        self.payloads = []
+        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        ready = threading.Event()
+        self._client.on_subscribe = lambda *_: ready.set()
+        self._client.on_message = lambda _client, _data, message: self.payloads.append(message.payload)
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe(topic, qos=1)
+        self._client.loop_start()
+        assert ready.wait(5)
+
+    def close(self):
+        self._client.loop_stop()
+        self._client.disconnect()
+
+
+def replay(port, path, *words):
+    with_broker = ["--mqtt", "--set", f"mqtt.port={port}", "--set", "mqtt.host=127.0.0.1", "--set", "log.level=error"]
+    return main(["replay", str(path), *with_broker, *words])
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_replay_equals_the_recording_message_for_message(tmp_path, pack):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(pack(b"".join(lines(150, 2))))
+    with local_broker() as port:
+        subscriber = Subscriber(port, "edge_node/v1/replay/pose")
+        assert replay(port, path, "--speed", "0") == 0
+        deadline = time.monotonic() + 10
+        while len(subscriber.payloads) < 150 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        subscriber.close()
+    assert [payload + b"\n" for payload in subscriber.payloads] == lines(150, 2)
+
+
+def test_replay_keeps_the_times_between_messages_over_the_speed(tmp_path):
+    path = write_recording(tmp_path / "a.jsonl", count=31)  # one second
+    with local_broker() as port:
+        begun = time.monotonic()
+        assert replay(port, path, "--speed", "2") == 0
+        assert time.monotonic() - begun >= 0.5
+
+
+def test_replay_of_what_is_no_recording_is_refused_before_anything_is_connected(tmp_path, capsys):
+    (tmp_path / "notes").write_text("hello\n")
+    code, text = refused(capsys, "replay", tmp_path / "notes", "--mqtt")
+    assert code == 1
+    assert text.startswith(f"{tmp_path}/notes:1: not a recording of edge_node: not JSON")
+    assert refused(capsys, "replay", tmp_path / "none", "--mqtt") == (1, f"{tmp_path}/none: cannot be read: No such file or directory")
+    code, text = refused(capsys, "replay", tmp_path / "notes")
+    assert (code, text) == (2, "replay: to where? give --mqtt, --web or both")
+
+
+# export
+
+
+def test_export_to_csv(tmp_path, recording):
+    assert main(["export", str(recording), "--to", "csv"]) == 0
+    table = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert len(table) == 60
+    first = table[0]
+    assert (first["seq"], first["id"], first["width"], first["accelerator"]) == ("0", "1", "640", "cpu")
+    assert [float(first[name]) for name in ("nose_x", "left_eye_x", "nose_y", "right_ankle_score")] == [0.1, 0.11, 0.3, 0.75]
+    assert float(table[-1]["ts"]) - float(first["ts"]) == pytest.approx(29 / 30, abs=1e-5)
+
+
+def test_export_to_parquet_holds_the_same_as_csv(tmp_path, recording):
+    from pyarrow import parquet
+
+    assert main(["export", str(recording), "-o", str(tmp_path / "a.parquet")]) == 0
+    assert main(["export", str(recording), "-o", str(tmp_path / "a.csv")]) == 0
+    table = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert [{key: str(value) for key, value in row.items()} for row in table] == rows
+
+
+def test_export_to_coco_is_read_by_cocos_own_tools(tmp_path, recording):
+    from pycocotools.coco import COCO
+
+    assert main(["export", str(recording), "--to", "coco", "-o", str(tmp_path / "r.json")]) == 0
+    results = json.loads((tmp_path / "r.json").read_text())
+    assert len(results) == 60
+    assert results[0]["keypoints"][:3] == [64.0, 144.0, 0.75]
+    assert results[0]["bbox"] == pytest.approx([64.0, 144.0, 102.4, 96.0])
+    truth = COCO()
+    truth.dataset = {"info": {}, "images": [{"id": n} for n in range(30)], "categories": [{"id": 1}], "annotations": []}
+    truth.createIndex()
+    assert len(truth.loadRes(str(tmp_path / "r.json")).anns) == 60
+
+
+def test_export_tells_runs_of_one_file_apart(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(lines(3) + lines(2)))
+    assert main(["export", str(path), "--to", "csv"]) == 0
+    table = csv.DictReader((tmp_path / "a.csv").open())
+    assert [(row["run"], row["seq"]) for row in table] == [("0", "0"), ("0", "1"), ("0", "2"), ("1", "0"), ("1", "1")]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "coco"])
+def test_export_to_a_place_that_cannot_be_written_says_so(capsys, recording, form):
+    code, text = refused(capsys, "export", recording, "--to", form, "-o", "/proc/nothing/out")
+    assert code == 1
+    assert text.startswith("/proc/nothing/out: cannot be written")
+
+
+def test_export_needs_to_know_the_form_and_never_overwrites_the_recording(capsys, recording):
+    assert refused(capsys, "export", recording) == (2, "export: to what? give --to csv, parquet or coco")
+    code, text = refused(capsys, "export", recording, "--to", "csv", "-o", recording)
+    assert code == 2
+    assert "is the recording itself" in text
+
+
+# render
+
+
+def frames_of(path):
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1][..., ::-1])
+    return frames, capture.get(cv2.CAP_PROP_FPS)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "avi", "mkv", "webm"])
+def test_render_a_recording_as_a_video_on_black(tmp_path, recording, suffix):
+    output = tmp_path / f"out.{suffix}"
+    assert main(["render", str(recording), "-o", str(output)]) == 0
+    frames, fps = frames_of(output)
+    assert len(frames) == 30
+    assert fps == pytest.approx(30, abs=0.1)
+    assert frames[0].shape == (480, 640, 3)
+    assert frames[0].max() > 150
+    assert (frames[0] < 30).mean() > 0.9
+
+
+def test_render_a_sheet_of_evenly_spaced_frames(tmp_path, recording):
+    output = tmp_path / "sheet.png"
+    assert main(["render", str(recording), "-o", str(output), "--tiles", "6"]) == 0
+    assert cv2.imread(str(output)).shape == (2 * 240, 4 * 320, 3)
+
+
+def test_joints_are_drawn_where_the_message_says(tmp_path):
+    path = write_recording(tmp_path / "a.jsonl", count=1)
+    assert main(["render", str(path), "-o", str(tmp_path / "out.avi")]) == 0
+    image = frames_of(tmp_path / "out.avi")[0][0].astype(int)
+    for x, y, _ in people(0).people[0].keypoints:
+        assert image[round(y * 480), round(x * 640)].min() > 120, "a white joint"
+
+
+def test_render_over_the_clip_it_was_made_of(tmp_path, shared):
+    path = write_recording(tmp_path / "a.jsonl", count=20)
+    clip = shared.clips / "dance.mp4"
+    assert main(["render", str(path), "--over", str(clip), "-o", str(tmp_path / "out.avi")]) == 0
+    frames, _ = frames_of(tmp_path / "out.avi")
+    assert len(frames) == 20
+    assert frames[0].shape == (576, 576, 3)
+    assert frames[0].mean() > 50
+
+
+def test_render_runs_the_model_on_a_clip(tmp_path, shared):
+    words = ["render", shared.clips / "squats.mp4", "-o", tmp_path / "out.mp4", "--black", "--frames", "10"]
+    assert main([*map(str, words), "--set", f"model.directory={shared.models}", "--set", "model.accelerator=cpu"]) == 0
+    frames, fps = frames_of(tmp_path / "out.mp4")
+    assert len(frames) == 10
+    assert fps == pytest.approx(5)
+    assert frames[5].max() > 150
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["-o", "out.gif"], 2, "out.gif: unknown kind of output; a video (.mp4"),
+        (["-o", "out.mp4", "--codec", "H265x"], 2, "--codec H265x: a codec has four letters"),
+        (["-o", "out.mp4", "--codec", "ZZZZ"], 1, "out.mp4: the codec ZZZZ is unknown here or does not fit .mp4; mp4v does"),
+        (["-o", "/proc/nothing/out.mp4"], 1, "cannot be written: there is no folder /proc/nothing"),
+        (["-o", "/proc/out.mp4"], 1, "/proc/out.mp4: cannot be written"),
+    ],
+)
+def test_render_to_what_cannot_be_made_says_so(recording, capsys, words, code, says):
+    words = [str(recording.parent / word) if word.startswith("out") else word for word in words]
+    assert main(["render", str(recording), *words]) == code
+    assert says in capsys.readouterr().err
+    assert not (recording.parent / "out.mp4").exists()
+
+
+def test_render_of_what_is_neither_clip_nor_recording_says_so(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("hello")
+    code, text = refused(capsys, "render", tmp_path / "notes.txt", "-o", tmp_path / "out.mp4")
+    assert code == 1
+    assert "not a video that can be read" in text
+
+
+# plot
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_plot_of_a_recording(tmp_path, recording, suffix):
+    output = tmp_path / f"plot.{suffix}"
+    assert main(["plot", str(recording), "-o", str(output), "--smooth", "--joint", "nose", "--person", "2"]) == 0
+    text = output.read_bytes()
+    assert text.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+    assert len(text) > 10_000
+
+
+def test_plot_of_a_bench_result(tmp_path):
+    bench = tmp_path / "bench.json"
+    stages = {"invoke": {"p50": 3.1, "p99": 4.0}, "sample": {"p50": 0.1, "p99": 0.2}}
+    bench.write_text(json.dumps({"fps": 200.0, "ratio": 0.93, "stages": stages}))
+    assert main(["plot", str(bench), "-o", str(tmp_path / "bench.svg")]) == 0
+    assert "<!-- invoke -->" in (tmp_path / "bench.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["-o", "x.bmp"], 2, "unknown kind of picture; one of .png .svg .pdf"),
+        (["-o", "x.png", "--person", "9"], 1, "person 9 is not in the recording; there: 1, 2"),
+        (["-o", "/proc/x.png"], 1, "/proc/x.png: cannot be written"),
+    ],
+)
+def test_plot_of_what_cannot_be_drawn_says_so(recording, capsys, words, code, says):
+    assert main(["plot", str(recording), *words]) == code
+    assert says in capsys.readouterr().err
+
+
+def test_help_of_every_verb_is_there(capsys):
+    for verb in ("record", "replay", "export", "render", "plot"):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        assert len(capsys.readouterr().out) > 300
+
+
+def test_the_sheet_keeps_evenly_spaced_frames_of_any_number():
+    from edge_node.render import Sheet
+
+    sheet = Sheet(Path("unused.png"), tiles=5)
+    for number in range(1000):
+        sheet.add(np.full((4, 4, 3), number // 4, np.uint8))
+    shades = [int(tile[0, 0, 0]) for tile in sheet._kept]
+    assert len(shades) <= 10
+    assert len(set(np.diff(shades))) == 1
