@@ -31,7 +31,7 @@ DEFAULT_PREFIX = "homeassistant"
 BIRTH = b"online"
 BIRTH_JITTER_S = 3.0
 """After Home Assistant's start its devices announce themselves spread over this time."""
-NAME_IN_USE_S = 2.0
+NAME_IN_USE_S = 5.0
 """How long to listen whether the old name has become another node's before its traces are removed."""
 _RETAINED = ("status", "info", "state", "health", "config")
 

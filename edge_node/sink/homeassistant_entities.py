@@ -69,9 +69,14 @@ def _identified(node: str, name: str, entity: Entity) -> Entity:
 
 def _scene(config: Config) -> Iterator[tuple[str, Entity]]:
     node = config.node.name
+    # Without frames the last state says nothing of now.
+    sees = "{{ 'online' if value_json.state == 'online' and 'camera' not in (value_json.problems | default({})) else 'offline' }}"
     enabled = "{{ 'online' if value_json['values']['state.enabled'] else 'offline' }}"
     common = {
-        "availability": [_node_availability(node), {"topic": topic(node, "config"), "value_template": enabled}],
+        "availability": [
+            {"topic": topic(node, "status"), "value_template": sees},
+            {"topic": topic(node, "config"), "value_template": enabled},
+        ],
         "availability_mode": "all",
     }
     state = {"state_topic": topic(node, "state"), **common}

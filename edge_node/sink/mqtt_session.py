@@ -79,6 +79,7 @@ class Session:
         self._connack = threading.Event()
         self._refusal: RefusedError | None = RefusedError("closed the connection without an answer", silent=True)
         self._said_denied: set[str] = set()
+        self._said_oversized = False
         self._properties: dict[tuple[int | None, bytes | None], Properties] = {}
         self._client = self._make_client()
 
@@ -199,7 +200,9 @@ class Session:
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if len(message.payload) > MAX_INCOMING_BYTES:
-            log.warning("a message of %d bytes on %s is ignored; the limit is %d", len(message.payload), message.topic, MAX_INCOMING_BYTES)
+            if not self._said_oversized:  # once: whoever floods the node is not to flood the journal
+                self._said_oversized = True
+                log.warning("messages of more than %d bytes are ignored, such as one on %.80s", MAX_INCOMING_BYTES, message.topic)
             return
         properties = message.properties
         self._listener.received(

@@ -151,13 +151,15 @@ def test_what_home_assistant_sends_for_a_control_is_accepted_and_shown_again():
             assert back == str(payload) or float(back) == float(payload), name
 
 
-def test_the_node_and_the_switched_off_scene_say_whether_they_are_there():
+def test_the_node_its_camera_and_the_switched_off_scene_say_whether_they_are_there():
     payload = discovery_payload(configured())
     (of_node,) = payload["availability"]
     render = jinja2.sandbox.ImmutableSandboxedEnvironment().from_string
     states = [render(of_node["value_template"]).render(value_json=STATUS | {"state": state}) for state in ("online", "offline")]
     assert states == ["online", "offline"]
-    of_scene = payload["components"]["occupancy"]["availability"][1]
+    of_camera, of_scene = payload["components"]["occupancy"]["availability"]
+    seen = [STATUS, STATUS | {"problems": {}}, STATUS | {"problems": {}, "state": "offline"}]
+    assert [render(of_camera["value_template"]).render(value_json=s) for s in seen] == ["offline", "online", "offline"]
     values = {"values": tunable_values(configured("state.enabled=false"))}
     assert render(of_scene["value_template"]).render(value_json=values) == "offline"
 
@@ -239,7 +241,8 @@ def test_a_zone_taken_out_of_the_file_while_the_node_was_off_is_removed_too(brok
     assert [h.json["components"].get("zone_sofa", {}).get("name", "-") for h in announced(ear)] == ["Zone sofa", "-", "-"]
 
 
-def test_a_renamed_node_removes_its_old_self(broker, ear_at, node_at):
+def test_a_renamed_node_removes_its_old_self(broker, ear_at, node_at, monkeypatch):
+    monkeypatch.setattr(homeassistant, "NAME_IN_USE_S", 1.0)
     ear = ear_at(broker.port)
     node_at(ON).stop()
     node_at(ON, "node.name=n2")
@@ -250,7 +253,8 @@ def test_a_renamed_node_removes_its_old_self(broker, ear_at, node_at):
     assert json.loads((paths.state_directory() / FILE).read_text())["node"] == "n2"
 
 
-def test_a_copied_card_does_not_remove_the_node_it_was_copied_from(broker, ear_at, node_at, caplog):
+def test_a_copied_card_does_not_remove_the_node_it_was_copied_from(broker, ear_at, node_at, caplog, monkeypatch):
+    monkeypatch.setattr(homeassistant, "NAME_IN_USE_S", 60.0)  # however busy this machine is
     node_at(ON)
     caplog.set_level("INFO")
     node_at(ON, "node.name=n2")
