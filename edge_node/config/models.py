@@ -121,17 +121,12 @@ class PoseSettings(Section):
 
 
 class Smoothing(Section):
-    """How joints are steadied: a One-Euro filter on each coordinate, driven by capture time."""
+    """How joints are steadied: an alpha-beta filter on each joint, driven by capture time."""
 
     enabled: bool = live(True, "Smooth keypoints over time.")
-    min_cutoff_hz: float = live(2.0, "Cut-off at rest, in hertz: lower is steadier.", gt=0, le=120)
-    beta: float = live(
-        7.0,
-        "How much motion opens the filter, in hertz for a joint that moves by the size of the body a second: higher lags less.",
-        ge=0,
-        le=1000,
+    time_constant_ms: float = live(
+        50.0, "How long the past counts, in milliseconds: more is steadier, less follows quick limbs sooner.", gt=0, le=2000
     )
-    derivative_cutoff_hz: float = live(2.5, "Cut-off of the speed estimate, in hertz.", gt=0, le=120)
     reset_after_s: float = live(0.5, "A gap longer than this starts the filter afresh.", gt=0, le=60)
 
 

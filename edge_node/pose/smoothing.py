@@ -1,13 +1,14 @@
-"""Steadying joints over time: a One-Euro filter on each joint, behind a limit on how far a joint may jump.
+"""Steadying joints over time: for each joint an alpha-beta filter that doubts what the model doubts.
 
-Source: Casiez, Roussel, Vogel 2012, "1€ Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems".
+The filter carries a position and a velocity, so what moves evenly is followed without lag; its two gains come from one time
+constant by critical damping (Brookner 1998, "Tracking and Kalman Filtering Made Easy", the g-h filter of fading memory). Two things
+are added, each worth more than any choice of parameters (benchmarks/accuracy.md): both gains fall with the score of a joint, and
+a joint that leaps from where it was expected (left and right confused, a joint of somebody else) draws the filter only as far as a
+limb can move in the time. A One-Euro filter does worse here: it opens with speed, and a leap is speed.
+
 It runs on the time line of the source, and on lengths measured in sizes of the person, so that somebody far away is filtered
-like somebody near. Two things are added, each worth more than any choice of parameters (benchmarks/accuracy.md): a joint that
-leaps where no limb can go (left and right confused, a joint of somebody else) drags the filter only as far as a limb can move
-in the time; and the model's own doubt about a joint lowers both that limit and the cut-off.
+like somebody near.
 """
-
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +18,25 @@ from edge_node.data import KeypointArray
 
 Floats = NDArray[np.float32]
 
-LEAP_SIZES = 0.03
-"""A joint may always go so far from one frame to the next, relative to the body, in sizes of the person ..."""
-LEAP_SIZES_PER_S = 1.5
-"""... and this much more for each second between them, besides what its own speed so far explains."""
-SURE_SCORE = 0.6
-"""A joint with this score is filtered as it comes; below, in proportion to its score ..."""
+SURE_SCORE = 0.4
+"""A joint with this score is believed; below, in proportion to its score ..."""
 LEAST_TRUST = 0.1
-"""... but never with less than this share of limit and cut-off."""
+"""... but never less than this share."""
+LEAP_SIZES = 0.05
+"""A joint may always be so far from where it was expected, relative to the body, in sizes of the person ..."""
+LEAP_SIZES_PER_S = 4.0
+"""... and this much more for each second since the last frame, besides its own way in that time."""
+VELOCITY_LASTS_S = 0.3
+"""A velocity fades so fast when nothing confirms it: limbs stop."""
 
 
-class OneEuro:
+class AlphaBeta:
     """The filter of one person's joints. Scores are not filtered."""
 
     def __init__(self) -> None:
         self._last_ns = 0
-        self._value: Floats | None = None
-        self._tamed: Floats | None = None
-        self._speed: Floats | None = None
+        self._place: Floats | None = None
+        self._velocity: Floats = np.zeros((1, 2), np.float32)
 
     def apply(self, keypoints_px: KeypointArray, size_px: float, media_ns: int, settings: Smoothing) -> Floats:
         """Filtered positions, float32 [17, 2], of keypoints float32 [17, 3] in frame pixels. ``size_px``: the person's size.
@@ -44,31 +46,25 @@ class OneEuro:
         points = keypoints_px[:, :2]
         elapsed_s = (media_ns - self._last_ns) / 1e9
         self._last_ns = media_ns
-        if self._value is None or self._tamed is None or self._speed is None or not 0 < elapsed_s <= settings.reset_after_s:
-            self._value, self._tamed, self._speed = points, points, np.zeros_like(points)
+        if self._place is None or not 0 < elapsed_s <= settings.reset_after_s:
+            self._place, self._velocity = points, np.zeros_like(points)
             return points
-        trust = np.clip(keypoints_px[:, 2:] / SURE_SCORE, LEAST_TRUST, 1)
-        step = _tamed(points - self._tamed, trust, np.float32(elapsed_s), self._speed, np.float32(max(size_px, 1.0)))
-        self._tamed = self._tamed + step
-        speed = step / np.float32(elapsed_s * max(size_px, 1.0))
-        self._speed = self._speed + _gain(settings.derivative_cutoff_hz, elapsed_s) * (speed - self._speed)
-        cutoff_hz = trust * (settings.min_cutoff_hz + settings.beta * np.linalg.norm(self._speed, axis=1, keepdims=True))
-        gain = 1 / (1 + 1 / (2 * math.pi * elapsed_s * cutoff_hz))
-        self._value = (self._value + gain * (self._tamed - self._value)).astype(np.float32)
-        return self._value
+        fade = np.float32(np.exp(-1e3 * elapsed_s / settings.time_constant_ms))
+        trust = np.clip(keypoints_px[:, 2:] / np.float32(SURE_SCORE), np.float32(LEAST_TRUST), np.float32(1))
+        velocity = self._velocity * np.float32(np.exp(-elapsed_s / VELOCITY_LASTS_S))
+        expected = self._place + velocity * np.float32(elapsed_s)
+        room_px = (LEAP_SIZES + LEAP_SIZES_PER_S * elapsed_s) * max(size_px, 1.0) + np.linalg.norm(
+            velocity, axis=1, keepdims=True
+        ) * elapsed_s
+        news = trust * _tamed(points - expected, trust * room_px)
+        self._place = (expected + (1 - fade**2) * news).astype(np.float32)
+        self._velocity = (velocity + (1 - fade) ** 2 / np.float32(elapsed_s) * news).astype(np.float32)
+        return self._place
 
 
-def _tamed(step: Floats, trust: Floats, elapsed_s: np.float32, speed: Floats, size_px: np.float32) -> Floats:
-    """The step [17, 2] in pixels, shortened where it leaps relative to the body; the body's own motion, the median step, is free."""
-    body = np.median(step, axis=0)
-    own = step - body
-    room = LEAP_SIZES + (LEAP_SIZES_PER_S + np.linalg.norm(speed, axis=1, keepdims=True)) * elapsed_s
+def _tamed(news: Floats, room_px: Floats) -> Floats:
+    """What is new [17, 2], shortened to ``room_px`` where it leaps relative to the body; the body's own, the median, is free."""
+    body = np.median(news, axis=0)
+    own = news - body
     length = np.linalg.norm(own, axis=1, keepdims=True)
-    share = np.minimum(1, trust * room * size_px / np.maximum(length, np.float32(1e-6)))
-    tamed: Floats = (body + own * share).astype(np.float32)
-    return tamed
-
-
-def _gain(cutoff_hz: float, elapsed_s: float) -> np.float32:
-    """Share of a new value that a first-order low-pass lets through."""
-    return np.float32(1 / (1 + 1 / (2 * math.pi * cutoff_hz * elapsed_s)))
+    return np.asarray(body + own * np.minimum(1, room_px / np.maximum(length, np.float32(1e-6))), dtype=np.float32)

@@ -274,7 +274,7 @@ def _node_availability(node: str) -> dict[str, str]:
 
 
 def _readable(path: str) -> str:
-    """``smoothing.min_cutoff_hz`` → ``Smoothing min cutoff``."""
+    """``smoothing.time_constant_ms`` → ``Smoothing time constant``."""
     section, _, name = path.partition(".")
     words = name.split("_")
     if words[-1] in _UNITS:
