@@ -11,10 +11,13 @@ BOUNDARY = b"frame"
 
 
 class MjpegServer:
-    """Serves a picture whose red counts up, at ``fps``. ``stalled`` keeps the connection and sends nothing; ``status`` is the answer."""
+    """Serves ``pictures`` (JPEG) again and again at ``fps``, or a picture whose red counts up.
 
-    def __init__(self, fps=30, status=200, port=0):
-        self.fps, self.status = fps, status
+    ``stalled`` keeps the connection and sends nothing; ``status`` is the answer.
+    """
+
+    def __init__(self, fps=30, status=200, port=0, pictures=()):
+        self.fps, self.status, self.pictures = fps, status, pictures
         self.stalled = threading.Event()
         self.connections = 0
         self._closing = threading.Event()
@@ -50,14 +53,19 @@ class MjpegServer:
         while not self._closing.wait(1 / self.fps):
             if self.stalled.is_set():
                 continue
-            picture = np.full((120, 160, 3), (0, 0, number % 256), np.uint8)
-            _, jpeg = cv2.imencode(".jpg", picture)
+            jpeg = self.pictures[number % len(self.pictures)] if self.pictures else red(number % 256)
             head = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(jpeg))
             try:
-                handler.wfile.write(head + jpeg.tobytes() + b"\r\n")
+                handler.wfile.write(head + jpeg + b"\r\n")
             except OSError:
                 return
             number += 1
+
+
+def red(strength):
+    """A small JPEG of one colour."""
+    _, jpeg = cv2.imencode(".jpg", np.full((120, 160, 3), (0, 0, strength), np.uint8))
+    return jpeg.tobytes()
 
 
 def free_port():
