@@ -1,6 +1,7 @@
 """The engine that the ``model`` section of the configuration asks for."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_node.config.models import Model
@@ -22,11 +23,19 @@ FIRST_ATTEMPT_S = 5.0
 """A healthy stick is at work well within this; the CPU bridges what is longer."""
 
 
-def create_engine(settings: Model, health: Health, *, policy: RetryPolicy | None = None, root: Path = ROOT) -> Engine:
+def create_engine(
+    settings: Model,
+    health: Health,
+    *,
+    give_up: Callable[[], bool] = lambda: False,
+    policy: RetryPolicy | None = None,
+    root: Path = ROOT,
+) -> Engine:
     """The engine for ``settings``, ready for its first square.
 
     With ``accelerator: edgetpu`` it waits for the outcome of the first attempt, ``FIRST_ATTEMPT_S`` at most; with ``auto`` it starts
-    on the CPU and moves over once the Edge TPU is ready. ``root`` is where sysfs and /dev are looked for.
+    on the CPU and moves over once the Edge TPU is ready. ``give_up`` is asked now and then whether the node stops meanwhile.
+    ``root`` is where sysfs and /dev are looked for.
 
     Raises ``ModelError`` and ``EngineError`` when nothing can run the model, or when ``require_edgetpu`` cannot be met.
     """
@@ -41,8 +50,8 @@ def create_engine(settings: Model, health: Health, *, policy: RetryPolicy | None
     keeper = Keeper(edgetpu, health, expected=expected, policy=policy or RetryPolicy(), root=root)
     engine = FailoverEngine(cpu, keeper)
     if expected:
-        keeper.wait_for_first_attempt(STARTUP_S if settings.require_edgetpu else FIRST_ATTEMPT_S)
-    if expected and settings.require_edgetpu and keeper.current is None:
+        keeper.wait_for_first_attempt(STARTUP_S if settings.require_edgetpu else FIRST_ATTEMPT_S, give_up)
+    if expected and settings.require_edgetpu and keeper.current is None and not give_up():
         engine.close()
         raise EngineError(f"model.require_edgetpu is set, and the Edge TPU cannot be used: {keeper.trouble}")
     return engine

@@ -11,6 +11,7 @@ import random
 import select
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ HEAT_PART = "edgetpu_temperature"
 LOOK_S = 5.0
 """How often temperatures are read and ages are told."""
 STOP_S = 3.0
+ASK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,11 @@ class Keeper:
             self._current = None
         self._wake()
 
-    def wait_for_first_attempt(self, seconds: float) -> None:
-        """Wait until the first start succeeded or failed, ``seconds`` at most."""
-        self._tried.wait(seconds)
+    def wait_for_first_attempt(self, seconds: float, give_up: Callable[[], bool]) -> None:
+        """Wait until the first start succeeded or failed, ``seconds`` at most, or until ``give_up`` says so."""
+        deadline = time.monotonic() + seconds
+        while not self._tried.wait(ASK_S) and time.monotonic() < deadline and not give_up():
+            pass
 
     @property
     def trouble(self) -> str:

@@ -273,6 +273,16 @@ def test_a_required_edge_tpu_that_is_absent_ends_the_node_with_exit_code_1(tpu, 
     assert "Traceback" not in errors
 
 
+def test_a_node_that_waits_for_its_edge_tpu_still_stops_at_once(tpu, tmp_path, cpu_model):
+    tpu.control.open_hangs = 1
+    node = run_node(tmp_path, cpu_model, "model.require_edgetpu=true")
+    wait_until(lambda: tpu.control.open_hangs == 0, seconds=60)
+    node.terminate()
+    stopped_within_s = 8.0  # 2 s in the journal of an idle machine; what matters here is that it is not the 30 s of an opening
+    _, errors = node.communicate(timeout=stopped_within_s)
+    assert (node.returncode, "Traceback" in errors) == (0, False)
+
+
 @pytest.mark.parametrize("busy", [False, True], ids=["working", "hanging in an invoke"])
 def test_a_killed_node_takes_its_child_with_it(tpu, tmp_path, cpu_model, busy):
     node = run_node(tmp_path, cpu_model)

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
+from edge_node.engine.runtime import load_runtime
 from edge_node.engine.tflite import Tensor, TfliteFile
 
 CUSTOM_OPERATOR = "edgetpu-custom-op"
@@ -26,7 +26,7 @@ class Heads:
         operator = next(o for o in compiled.operators if o.kind == CUSTOM_OPERATOR)
         cpu = TfliteFile(cpu_model.read_bytes())
         sources = tuple(counterpart(cpu, compiled.tensors[output]) for output in operator.outputs)
-        self._interpreter = Interpreter(model_content=cpu.cut(tuple(cpu.inputs), sources), num_threads=1)
+        self._interpreter = load_runtime().interpreter(model_content=cpu.cut(tuple(cpu.inputs), sources), num_threads=1)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = [d["index"] for d in self._interpreter.get_output_details()]
