@@ -75,6 +75,7 @@ class Node:
         self._inbox: queue.SimpleQueue[Wish | Failure] = queue.SimpleQueue()
         self._frames: Latest[Frame] = Latest()
         self._sinks: list[SinkThread] = []
+        self._logging = settings.current.log
         web = settings.current.web
         self._wants_pictures = web.enabled and web.show_image
         self.restart_wanted = False
@@ -182,7 +183,10 @@ class Node:
         if throttling:
             self._health.fact("under_voltage", throttling.under_voltage)
             self._health.fact("throttled", throttling.slowed)
-        logging_setup.configure(self._settings.current.log)
+        wanted = self._settings.current.log
+        if wanted != self._logging:
+            self._logging = wanted
+            logging_setup.configure(wanted)
 
     def _reload(self) -> None:
         self._notifier.reloading()

@@ -1,0 +1,38 @@
+"""Where files and secrets of a node are."""
+
+from pathlib import Path
+
+import pytest
+
+from edge_node import paths
+
+
+def test_under_systemd_everything_is_in_the_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", f"{tmp_path}:/other")
+    assert paths.state_directory() == tmp_path
+    assert paths.cache_directory() == tmp_path / "cache"
+    assert paths.models_directory(None) == tmp_path / "models"
+
+
+def test_elsewhere_the_users_own_folders_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert paths.state_directory() == tmp_path / "state" / "edge-node"
+    assert paths.models_directory(None) == tmp_path / "cache" / "edge-node" / "models"
+    assert paths.models_directory("/models") == Path("/models")
+
+
+def test_a_systemd_credential_wins_over_the_environment_and_loses_its_line_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGE_NODE_MQTT_PASSWORD", "of the environment")
+    assert paths.secret("mqtt-password") == "of the environment"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert paths.secret("mqtt-password") == "of the environment"
+    (tmp_path / "edge-node.mqtt-password").write_text("of systemd \n")
+    assert paths.secret("mqtt-password") == "of systemd "
+
+
+def test_nobody_gave_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGE_NODE_WEB_TOKEN", raising=False)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert paths.secret("web-token") is None
