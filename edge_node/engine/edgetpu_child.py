@@ -51,7 +51,8 @@ def main() -> None:
     spec = json.loads(sys.argv[1])
     _die_with(spec["parent"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would delay the news of this process's death
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group or service; the parent decides what they mean
+        signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=spec["channel"]) as channel:
         try:
             library = _list_devices(channel, spec)
@@ -133,9 +134,10 @@ class _Model:
         _say(channel, stage="open")
         delegate = self._open(load_delegate)
         _say(channel, stage="build")
-        content = mmap.mmap(spec["model"], spec["model_bytes"], prot=mmap.PROT_READ)
+        with mmap.mmap(spec["model"], max(spec["model_bytes"], 1), prot=mmap.PROT_READ) as file:
+            content = file[:]
         try:
-            self._interpreter = create(model_content=content[:], experimental_delegates=[delegate])
+            self._interpreter = create(model_content=content, experimental_delegates=[delegate])
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise _StartError("model", _one_line(error)) from error
