@@ -99,21 +99,22 @@ def _peaks(centre: Floats, threshold: float, most: int) -> tuple[Ints, Floats]:
 
     Of a plateau only the first cell counts.
     """
-    highest = cv2.dilate(centre, _AROUND)
-    cells = np.flatnonzero((centre >= highest) & (centre >= threshold))
-    values = centre.ravel()[cells]
-    order = np.argsort(-values, kind="stable")
-    cells = _without_plateaus(cells[order], centre.shape[1])[:most]
-    return cells, centre.ravel()[cells]
-
-
-def _without_plateaus(cells: Ints, columns: int) -> Ints:
+    columns = centre.shape[1]
+    flat = centre.reshape(-1)
+    above = np.flatnonzero(flat >= threshold)
     kept: list[int] = []
-    for cell in cells.tolist():
-        row, column = divmod(cell, columns)
-        if all(abs(row - k // columns) > 1 or abs(column - k % columns) > 1 for k in kept):
+    lower: set[int] = set()
+    # From the highest down, each cell rules out its neighbours. Rows are counted two cells longer, so that none is beside the next.
+    for cell in above[np.argsort(-flat[above], kind="stable")].tolist():
+        place = cell + 2 * (cell // columns)
+        if place not in lower:
             kept.append(cell)
-    return np.array(kept, dtype=np.intp)
+            if len(kept) == most:
+                break
+        above_it, below_it = place - columns - 2, place + columns + 2
+        lower.update((above_it - 1, above_it, above_it + 1, place - 1, place + 1, below_it - 1, below_it, below_it + 1))
+    cells = np.array(kept, dtype=np.intp)
+    return cells, flat[cells]
 
 
 def _joints(heads: Heads, cells: Ints) -> KeypointArray:
@@ -138,8 +139,8 @@ def _voted_places(heads: Heads, at_y: Ints, at_x: Ints) -> tuple[Floats, Floats]
     the idea: Papandreou et al. 2017, "Towards Accurate Multi-person Pose Estimation in the Wild" (Hough voting of offsets).
     """
     rows, columns, joints = heads.heatmap.values.shape
-    y = np.clip(at_y, VOTING_REACH, rows - 1 - VOTING_REACH)
-    x = np.clip(at_x, VOTING_REACH, columns - 1 - VOTING_REACH)
+    y = np.minimum(np.maximum(at_y, VOTING_REACH), rows - 1 - VOTING_REACH)
+    x = np.minimum(np.maximum(at_x, VOTING_REACH), columns - 1 - VOTING_REACH)
     middle = (y * columns + x) * joints + np.arange(joints)
     cells = middle[..., None] + _near_cells(columns, joints)
     weight = _squares(heads.heatmap.scale, heads.heatmap.zero_point)[heads.heatmap.values.reshape(-1).view(np.uint8)[cells]]
@@ -163,10 +164,10 @@ def _rough_places(heads: Heads, cells: Ints) -> tuple[Floats, Floats]:
     rows, columns, channels = heads.regression.values.shape
     steps = _real(heads.regression, heads.regression.values.reshape(rows * columns, channels)[cells])
     steps = steps.reshape(cells.size, channels // 2, 2)
-    row, column = np.divmod(cells.astype(np.float32)[:, None], columns)
-    rough_y = np.clip(steps[..., 0] + row, 0, rows - 1)
-    rough_x = np.clip(steps[..., 1] + column, 0, columns - 1)
-    return rough_y, rough_x
+    row = cells[:, None] // columns
+    rough_y = steps[..., 0] + row.astype(np.float32)
+    rough_x = steps[..., 1] + (cells[:, None] - row * columns).astype(np.float32)
+    return np.minimum(np.maximum(rough_y, 0), rows - 1), np.minimum(np.maximum(rough_x, 0), columns - 1)
 
 
 def _best_cells(heatmap: Quantised, rough_y: Floats, rough_x: Floats) -> tuple[Ints, Ints]:

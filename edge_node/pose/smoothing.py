@@ -50,12 +50,10 @@ class AlphaBeta:
             self._place, self._velocity = points, np.zeros_like(points)
             return points
         fade = np.float32(np.exp(-1e3 * elapsed_s / settings.time_constant_ms))
-        trust = np.clip(keypoints_px[:, 2:] / np.float32(SURE_SCORE), np.float32(LEAST_TRUST), np.float32(1))
+        trust = np.minimum(np.maximum(keypoints_px[:, 2:] / np.float32(SURE_SCORE), np.float32(LEAST_TRUST)), np.float32(1))
         velocity = self._velocity * np.float32(np.exp(-elapsed_s / VELOCITY_LASTS_S))
         expected = self._place + velocity * np.float32(elapsed_s)
-        room_px = (LEAP_SIZES + LEAP_SIZES_PER_S * elapsed_s) * max(size_px, 1.0) + np.linalg.norm(
-            velocity, axis=1, keepdims=True
-        ) * elapsed_s
+        room_px = (LEAP_SIZES + LEAP_SIZES_PER_S * elapsed_s) * max(size_px, 1.0) + _lengths(velocity) * elapsed_s
         news = trust * _tamed(points - expected, trust * room_px)
         self._place = (expected + (1 - fade**2) * news).astype(np.float32)
         self._velocity = (velocity + (1 - fade) ** 2 / np.float32(elapsed_s) * news).astype(np.float32)
@@ -64,7 +62,12 @@ class AlphaBeta:
 
 def _tamed(news: Floats, room_px: Floats) -> Floats:
     """What is new [17, 2], shortened to ``room_px`` where it leaps relative to the body; the body's own, the median, is free."""
-    body = np.median(news, axis=0)
+    body = np.sort(news, axis=0)[len(news) // 2]  # the median of 17
     own = news - body
-    length = np.linalg.norm(own, axis=1, keepdims=True)
+    length = _lengths(own)
     return np.asarray(body + own * np.minimum(1, room_px / np.maximum(length, np.float32(1e-6))), dtype=np.float32)
+
+
+def _lengths(vectors: Floats) -> Floats:
+    """Of float32 [n, 2]: float32 [n, 1]."""
+    return np.asarray(np.sqrt((vectors * vectors).sum(axis=1, keepdims=True)), dtype=np.float32)

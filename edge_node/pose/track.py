@@ -83,7 +83,8 @@ class Track:
         both = (keypoints_px[:, 2] >= threshold) & (self.keypoints_px[:, 2] >= threshold)
         if both.sum() < 3:
             return
-        step = np.median(keypoints_px[both, :2] - self.keypoints_px[both, :2], axis=0) / elapsed_s
+        steps = np.sort(keypoints_px[both, :2] - self.keypoints_px[both, :2], axis=0)
+        step = (steps[(len(steps) - 1) // 2] + steps[len(steps) // 2]) / (2 * elapsed_s)  # np.median takes three times as long
         gain = trust * elapsed_s / (elapsed_s + VELOCITY_MEMORY_S)
         vx, vy = self.velocity_px_s
         self.velocity_px_s = (vx + gain * (float(step[0]) - vx), vy + gain * (float(step[1]) - vy))
