@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edge_node.config.models import Model
-from edge_node.engine import StockPoses
+from edge_node.engine import StockPoses, edgetpu
 from edge_node.engine.cpu import open_cpu_engine
-from edge_node.engine.edgetpu import LONGEST_DEADLINE_S, SHORTEST_DEADLINE_S, Deadline, EdgeTpu, InferenceLostError, read_compiled
+from edge_node.engine.edgetpu import LONGEST_DEADLINE_S, Deadline, EdgeTpu, InferenceLostError, read_compiled
 from edge_node.engine.edgetpu_process import EdgeTpuError
 from edge_node.engine.runtime import load_runtime
 from edge_node.errors import ModelError
@@ -278,11 +278,11 @@ def test_the_weighting_is_taken_only_where_it_fits(compiled_model):
 
 def test_the_deadline_follows_the_slowest_recent_invoke_within_its_bounds():
     deadline = Deadline(0.007)
-    assert deadline.seconds == SHORTEST_DEADLINE_S
+    assert deadline.seconds == edgetpu.SHORTEST_DEADLINE_S
     deadline.took(0.1)
     assert deadline.seconds == pytest.approx(1.2)
     deadline.took(1.0)
     assert deadline.seconds == LONGEST_DEADLINE_S
     for _ in range(2000):
         deadline.took(0.007)
-    assert deadline.seconds == SHORTEST_DEADLINE_S
+    assert deadline.seconds == edgetpu.SHORTEST_DEADLINE_S
