@@ -136,6 +136,6 @@ def _figure(rows: int) -> "tuple[Figure, list[Axes]]":
 
 def _save(figure: "Figure", path: Path) -> None:
     try:
-        figure.savefig(path, dpi=120)
+        figure.savefig(path, dpi=120, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     except OSError as error:
         raise SinkError(f"{path}: cannot be written: {error.strerror or error}") from error
