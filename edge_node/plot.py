@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_node.config.models import Smoothing
 from edge_node.errors import RecordingError, SinkError, UsageError
 from edge_node.pose.skeleton import INDEX
-from edge_node.pose.smoothing import AlphaBeta
+from edge_node.pose.smoothing import BodyFilter
 from edge_node.recording import keypoints_of
 from edge_node.sink.messages import Pose, PosePerson
 
@@ -116,7 +116,7 @@ def _size_px(message: Pose, person: PosePerson) -> float:
 
 def _smoothed(track: Track, settings: Smoothing) -> NDArray[np.float32]:
     """float32 [n, 17, 2] after the node's own filter."""
-    smoother = AlphaBeta()
+    smoother = BodyFilter()
     rows = zip(track.keypoints_px, track.sizes_px, track.seconds, strict=True)
     return np.array([smoother.apply(points, float(size), round(second * 1e9) + 1, settings) for points, size, second in rows])
 

@@ -121,11 +121,11 @@ class PoseSettings(Section):
 
 
 class Smoothing(Section):
-    """How joints are steadied: an alpha-beta filter on each joint, driven by capture time."""
+    """How joints are steadied: a One-Euro filter on each joint that moves along with the body, driven by capture time."""
 
     enabled: bool = live(True, "Smooth keypoints over time.")
     time_constant_ms: float = live(
-        50.0, "How long the past counts, in milliseconds: more is steadier, less follows quick limbs sooner.", gt=0, le=2000
+        50.0, "How long the past counts at rest, in milliseconds: more is steadier, less follows limbs sooner.", gt=0, le=2000
     )
     reset_after_s: float = live(0.5, "A gap longer than this starts the filter afresh.", gt=0, le=60)
 

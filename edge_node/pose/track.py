@@ -7,7 +7,7 @@ import numpy as np
 
 from edge_node.data import KeypointArray, Pose
 from edge_node.pose.similarity import extent_px
-from edge_node.pose.smoothing import AlphaBeta
+from edge_node.pose.smoothing import BodyFilter
 
 PREDICT_AT_MOST_S = 0.4
 """Motion is carried on for so long, then the person is expected to stand still."""
@@ -45,7 +45,7 @@ class Track:
     misses: int = 0
     hits: int = 1
     seen_now: bool = True
-    filter: AlphaBeta = field(default_factory=AlphaBeta)
+    filter: BodyFilter = field(default_factory=BodyFilter)
 
     def unseen_s(self, now_ns: int) -> float:
         """Seconds since the person was last found."""

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_node.config.models import Smoothing
-from edge_node.pose.smoothing import AlphaBeta
+from edge_node.pose.smoothing import BodyFilter
 
 SIZE_PX = 100.0
 SETTINGS = Smoothing()
@@ -19,7 +19,7 @@ def body(x: float = 0.0, score: float = 0.8) -> np.ndarray:
 
 
 def filtered(frames: list[np.ndarray], fps: float = 30.0, settings: Smoothing = SETTINGS) -> np.ndarray:
-    steady = AlphaBeta()
+    steady = BodyFilter()
     return np.stack([steady.apply(k, SIZE_PX, round((i + 1) / fps * 1e9), settings) for i, k in enumerate(frames)])
 
 
@@ -64,13 +64,13 @@ def test_a_joint_that_the_model_doubts_moves_less():
 
 
 def test_after_a_gap_it_starts_afresh():
-    steady = AlphaBeta()
+    steady = BodyFilter()
     steady.apply(body(), SIZE_PX, 10**9, SETTINGS)
     assert (steady.apply(body(500), SIZE_PX, 2 * 10**9, SETTINGS) == body(500)[:, :2]).all()
 
 
 def test_time_that_goes_back_starts_it_afresh():
-    steady = AlphaBeta()
+    steady = BodyFilter()
     steady.apply(body(), SIZE_PX, 10**9, SETTINGS)
     assert (steady.apply(body(500), SIZE_PX, 10**9, SETTINGS) == body(500)[:, :2]).all()
 
@@ -81,7 +81,7 @@ def test_a_person_of_another_size_elsewhere_is_filtered_the_same(scale, shift):
     rng = np.random.default_rng(1)
     frames = [body() + np.pad(rng.normal(0, 4, (17, 2)), ((0, 0), (0, 1))).astype(np.float32) for _ in range(12)]
     other = [np.column_stack([k[:, :2] * scale + shift, k[:, 2]]).astype(np.float32) for k in frames]
-    steady = AlphaBeta()
+    steady = BodyFilter()
     elsewhere = [steady.apply(k, SIZE_PX * scale, round((i + 1) / 30 * 1e9), SETTINGS) for i, k in enumerate(other)]
     assert elsewhere[-1] == pytest.approx(filtered(frames)[-1] * scale + shift, abs=2e-3 * max(scale, 1) * 170)
 
