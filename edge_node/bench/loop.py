@@ -94,9 +94,9 @@ class Loop:
             yield people
 
     def block(self, seen: Seen) -> Block:
-        """One block of frames. The first is run before the clock starts: it was captured while the clock stood still."""
+        """One block of frames. The first, captured while the clock stood still, is run before it starts and not counted."""
         frames = self.frames(BLOCK + 1)
-        seen.people.append(next(frames))
+        next(frames)
         before, start = usage(), time.perf_counter()
         seen.people.extend(frames)
         return Block(BLOCK, time.perf_counter() - start, usage().since(before))
@@ -109,6 +109,13 @@ class Loop:
         for _ in range(rounds):
             invoke(squares)
         return Block(rounds * squares, time.perf_counter() - start, usage().since(before))
+
+    def whole_block(self, invoke: Callable[[], None]) -> Block:
+        """As many invokes of another interpreter, that of the model file as it stands."""
+        before, start = usage(), time.perf_counter()
+        for _ in range(BLOCK):
+            invoke()
+        return Block(BLOCK, time.perf_counter() - start, usage().since(before))
 
     def allocated_kb(self) -> float:
         """Python and numpy memory that one frame takes and gives back: median of the peaks of a block."""
@@ -131,17 +138,29 @@ class Loop:
         self._engine.infer([lambda _view: None] * squares, lambda _output: None)
 
 
-def alternate(loop: Loop, frames: int, squares: int, seen: Seen) -> tuple[Block, Block]:
-    """One run: loop and bare blocks in turn, each first as often as the other, until ``frames`` were run; the sums of each."""
+@dataclass(frozen=True, slots=True)
+class Alternated:
+    """The sums of one run's blocks. ``whole`` is of the model file as it stands, ``None`` where that is what runs anyway."""
+
+    loop: Block
+    bare: Block
+    whole: Block | None
+
+
+def alternate(loop: Loop, frames: int, squares: int, whole: Callable[[], None] | None, seen: Seen) -> Alternated:
+    """One run: loop and bare blocks in turn, each first as often as the other, until ``frames`` were run."""
     ran: list[Block] = []
     bare: list[Block] = []
+    wholes: list[Block] = []
     for number in range(max(1, round(frames / BLOCK))):
         if number % 2:
             bare.append(loop.bare_block(squares))
         ran.append(loop.block(seen))
         if not number % 2:
             bare.append(loop.bare_block(squares))
-    return _sum(ran), _sum(bare)
+        if whole is not None:
+            wholes.append(loop.whole_block(whole))
+    return Alternated(_sum(ran), _sum(bare), _sum(wholes) if wholes else None)
 
 
 def _sum(blocks: list[Block]) -> Block:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from edge_node import __version__
-from edge_node.bench.loop import Block, Loop, Seen, alternate, warm_up
-from edge_node.bench.process import Machine, Usage, machine, rss_mb
+from edge_node.bench.loop import Alternated, Block, Loop, Seen, alternate, warm_up
+from edge_node.bench.process import NOTHING_USED, Machine, Usage, machine, rss_mb
 from edge_node.bench.subscriber import Subscriber
 from edge_node.config.load import override
 from edge_node.config.models import Config
@@ -25,6 +25,9 @@ from edge_node.data import People
 from edge_node.engine import Engine
 from edge_node.engine.cpu import CpuEngine
 from edge_node.engine.create import create_engine
+from edge_node.engine.graph import StockModel, read_model
+from edge_node.engine.runtime import load_runtime
+from edge_node.engine.square import Square
 from edge_node.errors import EdgeNodeError
 from edge_node.health import Health
 from edge_node.local_broker import local_broker, mosquitto
@@ -55,6 +58,7 @@ class Run:
     fps: float
     bare_invoke_fps: float
     ratio: float
+    whole_model_fps: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Result:
     bare_invoke_fps: float
     ratio: float
     spread: float
+    whole_model_fps: float | None
     runs: tuple[Run, ...]
     stages: Mapping[str, Latency]
     end_to_end_ms: Latency | None
@@ -128,8 +133,9 @@ def _measure(config: Config, port: int | None, runs: int, frames: int, startup_s
         subscriber = stack.enter_context(Subscriber(port, topic(config.node.name, "pose"))) if port else None
         loop = stack.enter_context(Loop(settings, engine, health, lambda lossless: list(_sinks(settings, health, engine, lossless))))
         squares = max(1, round(warm_up(loop)))
-        measured = [alternate(loop, frames, squares, seen) for _ in range(runs)]
         used_mb = rss_mb()
+        whole = _whole_model(config, engine)
+        measured = [alternate(loop, frames, squares, whole, seen) for _ in range(runs)]
         allocated_kb = loop.allocated_kb()
         time.sleep(0.2)  # the last poses are on their way
         arrivals = subscriber.arrivals_ns() if subscriber else {}
@@ -138,9 +144,9 @@ def _measure(config: Config, port: int | None, runs: int, frames: int, startup_s
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What ``_result`` makes the result of. ``runs``: loop and bare blocks of each, summed."""
+    """What ``_result`` makes the result of."""
 
-    runs: Sequence[tuple[Block, Block]]
+    runs: Sequence[Alternated]
     people: Sequence[People]
     health: Health
     arrivals_ns: Mapping[int, int]
@@ -159,10 +165,11 @@ def _sinks(settings: Settings, health: Health, engine: Engine, lossless: bool) -
 def _result(config: Config, engine: Engine, measured: _Measured) -> Result:
     people = measured.people
     per_frame = sum(len(p.regions) for p in people) / len(people)
-    runs = tuple(_run(ran, bare, per_frame) for ran, bare in measured.runs)
+    runs = tuple(_run(one, per_frame) for one in measured.runs)
     ratios = [run.ratio for run in runs]
-    used, frames = _total(ran for ran, _ in measured.runs)
-    bare_used, invokes = _total(bare for _, bare in measured.runs)
+    used, frames = _total([one.loop for one in measured.runs])
+    bare_used, invokes = _total([one.bare for one in measured.runs])
+    wholes = [run.whole_model_fps for run in runs if run.whole_model_fps is not None]
     cpu_ms = 1e3 * used.cpu_s / frames
     arrived = [(p, measured.arrivals_ns[p.seq]) for p in people if p.seq in measured.arrivals_ns]
     from_capture = [(at_ns - p.captured_ns) / 1e6 for p, at_ns in arrived]
@@ -182,6 +189,7 @@ def _result(config: Config, engine: Engine, measured: _Measured) -> Result:
         bare_invoke_fps=round(statistics.median(run.bare_invoke_fps for run in runs), 1),
         ratio=round(statistics.median(ratios), 3),
         spread=round(max(ratios) - min(ratios), 3),
+        whole_model_fps=round(statistics.median(wholes), 1) if wholes else None,
         runs=runs,
         stages=_stages(people, measured.health),
         end_to_end_ms=_latency(from_capture),
@@ -196,18 +204,26 @@ def _result(config: Config, engine: Engine, measured: _Measured) -> Result:
     )
 
 
-def _run(ran: Block, bare: Block, inferences_per_frame: float) -> Run:
-    fps = ran.count / ran.took_s
-    possible = bare.count / bare.took_s / inferences_per_frame
-    return Run(round(fps, 1), round(possible, 1), round(fps / possible, 4))
+def _run(one: Alternated, inferences_per_frame: float) -> Run:
+    fps = one.loop.count / one.loop.took_s
+    possible = one.bare.count / one.bare.took_s / inferences_per_frame
+    whole = one.whole.count / one.whole.took_s / inferences_per_frame if one.whole else None
+    return Run(round(fps, 1), round(possible, 1), round(fps / possible, 4), round(whole, 1) if whole else None)
 
 
-def _total(blocks: Iterator[Block]) -> tuple[Usage, int]:
-    listed = list(blocks)
-    used = listed[0].used
-    for block in listed[1:]:
+def _total(blocks: Sequence[Block]) -> tuple[Usage, int]:
+    used = NOTHING_USED
+    for block in blocks:
         used = used.plus(block.used)
-    return used, sum(block.count for block in listed)
+    return used, sum(block.count for block in blocks)
+
+
+def _whole_model(config: Config, engine: Engine) -> Callable[[], None] | None:
+    """Runs the model file as it stands, uncut, on as many threads; ``None`` where the engine does just that."""
+    found = find_model(config.model.name, config.model.directory)
+    if not isinstance(engine, CpuEngine) or isinstance(read_model(found.content, config.model.heads), StockModel):
+        return None
+    return Square(read_model(found.content, "stock"), load_runtime(config.model.runtime), engine.threads).invoke
 
 
 def _stages(people: Sequence[People], health: Health) -> dict[str, Latency]:

@@ -14,7 +14,7 @@ from edge_node.errors import EXIT_OK
 
 COLUMNS = (
     "date", "version", "source", "model", "runtime", "accelerator", "threads", "people", "inferences_per_frame", "frames",
-    "fps", "bare_invoke_fps", "ratio", "spread", "invoke_p50_ms", "end_to_end_p50_ms", "end_to_end_p99_ms",
+    "fps", "bare_invoke_fps", "ratio", "spread", "whole_model_fps", "invoke_p50_ms", "end_to_end_p50_ms", "end_to_end_p99_ms",
     "beyond_invoke_p50_ms", "beyond_invoke_p99_ms", "cpu_ms_per_frame", "cpu_ratio", "allocated_kb_per_frame", "page_faults_per_frame",
     "rss_mb", "startup_s", "python", "governor", "temperature_c",
 )  # fmt: skip
@@ -85,6 +85,8 @@ def _text(result: dict[str, Any]) -> str:
     table = [f"{name:16}{ms['p50']:9.3f}{ms['p99']:9.3f}" for name, ms in latencies.items() if ms]
     if result["end_to_end_ms"] is None:
         table.append("end to end      not measured: mosquitto is not installed (sudo apt install mosquitto)")
+    whole = result["whole_model_fps"]
+    uncut = f"whole model {whole:8.1f} frames/s   (bare invoke of the file as it stands, uncut)\n" if whole else ""
     return f"""\
 {machine["processor"] or machine["name"]}, {machine["cores"]} cores
 {result["runtime"]}, {result["threads"]} threads for one square, {result["accelerator"]}
@@ -92,7 +94,7 @@ def _text(result: dict[str, Any]) -> str:
 
 loop        {result["fps"]:8.1f} frames/s
 bare invoke {result["bare_invoke_fps"]:8.1f} frames/s
-ratio       {result["ratio"]:8.3f}   (spread {result["spread"]:.3f} over {len(result["runs"])} runs, {result["frames"]} frames)
+{uncut}ratio       {result["ratio"]:8.3f}   (spread {result["spread"]:.3f} over {len(result["runs"])} runs, {result["frames"]} frames)
 
 milliseconds          p50      p99
 {chr(10).join(table)}
