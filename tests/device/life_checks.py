@@ -26,6 +26,8 @@ def first_contact(scene: Scene) -> str:
     scene.machine.copy_in(*scene.models.glob("*lightning*.tflite"), to="/srv/models/")
     scene.machine.copy_in(scene.clip, to="/srv/clip.mp4")
     scene.machine.run("chmod -R a+rX /srv")
+    # An emulated processor has a hundredth of a real one's speed: one look a frame, few frames. setup keeps what it finds.
+    scene.machine.run(f"sed -i 's/^  # max_inferences: .*/  max_inferences: 1/; s/^  # fps: .*/  fps: 5.0/' {CONFIGURATION}")
     begun = time.monotonic()
     told = scene.machine.run(
         f"edge-node setup --yes --name {NODE} --camera /dev/video0 --broker {scene.broker_address} --accelerator cpu --models /srv/models",
@@ -54,9 +56,8 @@ def is_confined(scene: Scene) -> str:
     expect(score <= 1.7, line)
     user = scene.machine.run(f"ps -o user= -p {scene.main_pid()}").strip()
     expect(user == "edge-node", f"runs as {user}")
-    expect(
-        not scene.machine.run("systemd-analyze verify /usr/lib/systemd/system/edge-node.service 2>&1 | grep -i edge-node || true"), "verify"
-    )
+    doubts = scene.machine.run("systemd-analyze verify --man=no edge-node.service 2>&1 | grep -i edge-node", check=False)
+    expect(not doubts, f"systemd-analyze verify: {doubts}")
     scene.figures["security"] = line.strip("→ ")
     return f"security score {score}, runs as {user}"
 

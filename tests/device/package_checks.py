@@ -20,7 +20,9 @@ def installs(scene: Scene) -> str:
     expect(scene.machine.run("edge-node --version").startswith("edge-node "), "does not run")
     groups = scene.machine.run("id -Gn edge-node").split()
     expect({"video", "plugdev", "apex"} <= set(groups), f"groups: {groups}")
-    expect(not scene.machine.run("dpkg --verify edge-node"), "files differ from what was packed")
+    # The image leaves manuals and documentation out, of every package.
+    differs = scene.machine.run("dpkg --verify edge-node | grep -vE ' /usr/share/(doc|man)/' || true")
+    expect(not differs, f"files differ from what was packed: {differs}")
     expect(not scene.machine.succeeds("systemctl is-active -q edge-node"), "runs before it was set up")
     size_mb = scene.package.stat().st_size / 1e6
     return f"{scene.package.name}, {size_mb:.0f} MB, in {took_s:.0f} s; user, groups and files as they should be"
