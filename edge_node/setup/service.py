@@ -15,7 +15,7 @@ UNIT = "edge-node.service"
 USER = "edge-node"
 STATE = Path("/var/lib/edge-node")
 CREDENTIAL = Path("/etc/credstore/edge-node.mqtt-password")
-FIRST_FRAME_S = 60.0
+FIRST_FRAME_S = 120.0
 
 
 class SetupError(EdgeNodeError):

@@ -126,6 +126,7 @@ def removed_and_purged(scene: Scene) -> str:
     expect(machine.succeeds(f"test -e {CONFIGURATION} && test -d /var/lib/edge-node/models"), "removal took configuration or state along")
     expect(not machine.succeeds("test -e /opt/edge-node || systemctl is-active -q edge-node"), "removal left the program")
     machine.run("DEBIAN_FRONTEND=noninteractive apt-get purge -y -q edge-node", timeout_s=600)
+    machine.run("rm -r /etc/systemd/system/edge-node.service.d")  # the test's own
     left = _left_behind(machine)
     expect(not left, f"left behind: {left}")
     return "removal keeps configuration and state, purge leaves no file, no user and no unit"
