@@ -4,6 +4,7 @@ One stream is asked of it: ``main``, at the size of ``camera.width`` and ``heigh
 camera's uncached memory into ours, and the request goes back at once.
 """
 
+import importlib.util
 import logging
 import time
 from collections.abc import Mapping
@@ -33,7 +34,8 @@ def camera_numbers() -> list[int]:
     try:
         module = _picamera2()
     except SourceUnusableError as error:
-        log.debug("%s", error)
+        installed = importlib.util.find_spec("picamera2") is not None
+        log.log(logging.WARNING if installed else logging.DEBUG, "%s", error)
         return []
     return [int(info["Num"]) for info in module.Picamera2.global_camera_info() if "usb" not in str(info.get("Id", "")).lower()]
 

@@ -149,6 +149,14 @@ def test_auto_does_not_take_a_usb_camera_that_libcamera_lists(board):
         choose()
 
 
+def test_auto_does_not_pass_over_a_picamera2_that_cannot_be_loaded_in_silence(tmp_path, monkeypatch, caplog):
+    (tmp_path / "picamera2.py").write_text("raise ValueError('numpy.dtype size changed')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(CameraError, match="no camera found"):
+        choose()
+    assert "picamera2: cannot be loaded (numpy.dtype size changed); on bookworm install" in caplog.text
+
+
 def test_without_picamera2_says_what_to_install():
     with pytest.raises(SourceUnusableError, match="apt install python3-picamera2"):
         open_camera(settings())

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import socket
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
+from websockets.sync.client import connect
 
 from edge_node.cli import main
 from edge_node.local_broker import local_broker
@@ -96,6 +98,35 @@ def test_replay_equals_the_recording_message_for_message(tmp_path, pack):
             time.sleep(0.02)
         subscriber.close()
     assert [payload + b"\n" for payload in subscriber.payloads] == lines(150, 2)
+
+
+def test_replay_serves_the_live_page_with_the_recorded_poses(tmp_path):
+    path = write_recording(tmp_path / "a.jsonl", count=90)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["replay", str(path), "--web", "--set", f"web.port={port}", "--set", "log.level=error"]
+    thread = threading.Thread(target=main, args=(words,))
+    thread.start()
+    seen = []
+    with viewer_of(port) as viewer:
+        while len(seen) < 10:
+            message = json.loads(viewer.recv(timeout=10))
+            if message["type"] == "pose":
+                seen.append(message["pose"])
+    thread.join(20)
+    recorded = list(read_recording(path))
+    assert [pose == recorded[pose["seq"]] for pose in seen] == [True] * 10
+
+
+def viewer_of(port):
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return connect(f"ws://127.0.0.1:{port}/live", origin=f"http://127.0.0.1:{port}")
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_replay_keeps_the_times_between_messages_over_the_speed(tmp_path):

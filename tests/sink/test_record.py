@@ -1,10 +1,7 @@
 """Recording: rotation, compression, what a kill leaves, and disks that fail."""
 
-import mmap
 import os
 import random
-import signal
-import struct
 import subprocess
 import sys
 import textwrap
@@ -19,7 +16,7 @@ from edge_node.health import Health
 from edge_node.recording import read_recording
 from edge_node.sink.record import RecordSink
 from edge_node.sink.record_file import RotatingFile
-from tests.recordings import lines, people, write_recording
+from tests.recordings import killed_writer, lines, people, write_recording
 
 
 def record(path, seqs, **settings):
@@ -170,41 +167,13 @@ TALKER = textwrap.dedent("""
         raise SystemExit(str(error))
 """)
 
-WRITER = textwrap.dedent("""
-    import mmap, struct, sys
-    from edge_node.config.models import Record
-    from edge_node.health import Health
-    from edge_node.sink.record import RecordSink
-    from tests.recordings import people
-    file = open(sys.argv[2], "r+b")
-    counter = mmap.mmap(file.fileno(), 8)
-    sink = RecordSink(Record(path=sys.argv[1], max_bytes=int(sys.argv[3]), keep=1000), Health())
-    sink.start()
-    for seq in range(10**9):
-        sink.deliver(people(seq))
-        counter[:8] = struct.pack("q", seq + 1)
-""")
-
 
 @pytest.mark.parametrize(("name", "max_bytes"), [("a.jsonl", 0), ("a.jsonl.gz", 0), ("a.jsonl", 20_000)])
 def test_a_kill_at_any_moment_loses_nothing_that_was_written(tmp_path, name, max_bytes):
     for attempt in range(4):
         folder = tmp_path / str(attempt)
         folder.mkdir()
-        count = folder / "count"
-        count.write_bytes(bytes(8))
-        command = [sys.executable, "-c", WRITER, str(folder / name), str(count), str(max_bytes)]
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-        enough = random.Random(attempt).randint(1, 300)
-        with count.open("r+b") as file, mmap.mmap(file.fileno(), 8) as counter:
-            while struct.unpack("q", counter[:8])[0] < enough:
-                assert process.poll() is None
-                time.sleep(0.001)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            delivered = struct.unpack("q", counter[:8])[0]
-        files = sorted(folder.glob(f"{name}*"), key=lambda path: -int(path.name.removeprefix(name).strip(".") or 0))
-        read = [seq for file in files for seq in seqs(file)]
+        delivered, read = killed_writer(folder / name, max_bytes, lines=random.Random(attempt).randint(1, 300))
         assert read == list(range(len(read)))
         assert delivered <= len(read) <= delivered + 1
 
