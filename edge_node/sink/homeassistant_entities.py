@@ -23,7 +23,16 @@ _SHOWN = frozenset(
     {"mqtt.pose", "mqtt.max_rate_hz", "pose.score_threshold", "pose.max_people", "state.fall_sensitivity", "smoothing.enabled"}
 )
 """Tunable keys that are shown at once; the others can be enabled in Home Assistant."""
-_NAMES = {"mqtt.pose": "Pose stream", "mqtt.max_rate_hz": "Pose rate limit", "pose.score_threshold": "Score threshold"}
+_NAMES = {
+    "mqtt.pose": "Pose stream",
+    "mqtt.max_rate_hz": "Pose rate limit",
+    "mqtt.on_change": "Poses on change only",
+    "mqtt.empty_rate_hz": "Pose rate of an empty scene",
+    "mqtt.format": "Pose format",
+    "pose.max_soc_temperature_c": "Temperature limit",
+    "smoothing.enabled": "Smoothing",
+    "state.enabled": "Scene",
+}
 _SLIDER_STEPS = 200
 
 

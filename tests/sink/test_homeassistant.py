@@ -72,6 +72,12 @@ def test_every_tunable_key_but_the_zones_can_be_tuned():
     assert not any("command_topic" in entity for entity in components("mqtt.allow_commands=false").values())
 
 
+def test_every_entity_has_a_name_of_its_own():
+    names = [entity["name"] for entity in components(SOFA).values()]
+    assert len(names) == len(set(names))
+    assert {"Max people", "Fall sensitivity", "Smoothing", "Pose stream"} <= set(names)
+
+
 def test_no_entity_reads_the_poses():
     text = json.dumps(discovery_payload(configured(SOFA)))
     assert '/status"' in text
