@@ -29,6 +29,7 @@ _NAMES = {
     "mqtt.on_change": "Poses on change only",
     "mqtt.empty_rate_hz": "Pose rate of an empty scene",
     "mqtt.format": "Pose format",
+    "pose.idle_fps": "Frame rate of an empty scene",
     "pose.max_soc_temperature_c": "Temperature limit",
     "smoothing.enabled": "Smoothing",
     "state.enabled": "Scene",
@@ -283,9 +284,9 @@ def _node_availability(node: str) -> dict[str, str]:
 
 
 def _readable(path: str) -> str:
-    """``smoothing.time_constant_ms`` → ``Smoothing time constant``."""
+    """``state.presence_on_s`` → ``Presence on``, ``smoothing.reset_after_s`` → ``Smoothing reset after``."""
     section, _, name = path.partition(".")
     words = name.split("_")
     if words[-1] in _UNITS:
         words = words[:-1]
-    return " ".join([section, *words]).capitalize()
+    return " ".join(words if section in ("pose", "state") else [section, *words]).capitalize()
