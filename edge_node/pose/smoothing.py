@@ -53,13 +53,13 @@ class BodyFilter:
 
         After a gap of ``settings.reset_after_s`` the filter starts afresh, and positions pass as they are.
         """
-        points = keypoints_px[:, :2]
+        points = keypoints_px[:, :2].copy()
         elapsed_s = (media_ns - self._last_ns) / 1e9
         self._last_ns = media_ns
         if self._place is None or not 0 < elapsed_s <= settings.reset_after_s:
             self._place = self._tamed = points
             self._speed, self._drift = np.zeros_like(points), np.zeros_like(points[0])
-            return points
+            return points.copy()
         size_px = max(size_px, 1.0)
         trust = np.minimum(np.maximum(keypoints_px[:, 2:] / SURE_SCORE, LEAST_TRUST), 1)
         body, step = self._steps(points, trust, elapsed_s, size_px)
@@ -71,7 +71,7 @@ class BodyFilter:
         cutoff_hz = trust * (1e3 / (2 * math.pi * settings.time_constant_ms) + OPENING * _length(self._speed))
         carried = self._place + along
         self._place = (carried + _gain(cutoff_hz, elapsed_s) * (self._tamed - carried)).astype(np.float32)
-        return self._place
+        return self._place.copy()
 
     def _steps(self, points: Floats, trust: Floats, elapsed_s: float, size_px: float) -> tuple[Floats, Floats]:
         """What the body did since the last frame, [2], and each joint with it, [17, 2], leaps cut short; in pixels."""
