@@ -85,7 +85,8 @@ class Keeper:
         """``engine`` failed (its ``failure`` says how): it is not used any more, and its end is arranged."""
         if self._current is engine:
             self._current = None
-        self._wake()
+        if not self._stopping:
+            self._wake()
 
     def wait_for_first_attempt(self, seconds: float, give_up: Callable[[], bool]) -> None:
         """Wait until the first start succeeded or failed, ``seconds`` at most, or until ``give_up`` says so."""
@@ -183,6 +184,8 @@ class Keeper:
         self._failures = 1 if worked_s >= self._policy.settled_s else self._failures + 1
         self._last_fault = time.monotonic()
         self._health.count(f"fallback_{reason}")
+        self._health.fact("edgetpu", f"failed: {reason}")
+        self._health.fact("edgetpu_output", None)
         self._tell(f"the Edge TPU failed ({reason}{detail}); the CPU carries on")
 
     def _end(self, engine: EdgeTpuEngine, *, polite: bool) -> str:

@@ -98,6 +98,7 @@ class ChildProcess:
         self.stage = "start"
         self.output: deque[str] = deque(maxlen=OUTPUT_LINES)
         self._partial = b""
+        self._output_ended = False
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         size = max(spec.exchange.slots * spec.exchange.slot_bytes, mmap.PAGESIZE)
         memory_fd, model_fd = _memfd(size), _memfd(max(len(spec.model), 1))
@@ -236,13 +237,17 @@ class ChildProcess:
     def _poll(self, other_fd: int, channel_events: int) -> "select.poll":
         poll = select.poll()
         poll.register(self._channel, channel_events)
-        poll.register(self._errors, select.POLLIN)
+        if not self._output_ended:  # an ended pipe is always ready
+            poll.register(self._errors, select.POLLIN)
         if other_fd >= 0:
             poll.register(other_fd, select.POLLIN)
         return poll
 
     def _read_output(self) -> None:
-        while chunk := self._errors.read(65_536):
+        while (chunk := self._errors.read(65_536)) is not None:  # None: nothing more for now
+            if not chunk:
+                self._output_ended = True
+                return
             *lines, self._partial = (self._partial + chunk)[-65_536:].split(b"\n")
             for line in lines:
                 self.output.append(line.decode(errors="replace").strip())
