@@ -48,6 +48,11 @@ class Seen:
     def inferences_per_frame(self) -> float:
         return sum(len(p.regions) for p in self.people) / max(len(self.people), 1)
 
+    @property
+    def squares(self) -> int:
+        """The same as a whole number."""
+        return max(1, round(self.inferences_per_frame))
+
 
 class Loop:
     """Capture, estimator and sinks, ready to run in blocks. A context manager."""
@@ -147,17 +152,17 @@ class Alternated:
     whole: Block | None
 
 
-def alternate(loop: Loop, frames: int, squares: int, whole: Callable[[], None] | None, seen: Seen) -> Alternated:
-    """One run: loop and bare blocks in turn, each first as often as the other, until ``frames`` were run."""
+def alternate(loop: Loop, frames: int, whole: Callable[[], None] | None, seen: Seen) -> Alternated:
+    """One run: loop and bare blocks in turn, until ``frames`` were run; the bare model as many squares at a time as the loop."""
     ran: list[Block] = []
     bare: list[Block] = []
     wholes: list[Block] = []
     for number in range(max(1, round(frames / BLOCK))):
         if number % 2:
-            bare.append(loop.bare_block(squares))
+            bare.append(loop.bare_block(seen.squares))
         ran.append(loop.block(seen))
         if not number % 2:
-            bare.append(loop.bare_block(squares))
+            bare.append(loop.bare_block(seen.squares))
         if whole is not None:
             wholes.append(loop.whole_block(whole))
     return Alternated(_sum(ran), _sum(bare), _sum(wholes) if wholes else None)
@@ -170,6 +175,7 @@ def _sum(blocks: list[Block]) -> Block:
     return Block(sum(b.count for b in blocks), sum(b.took_s for b in blocks), used)
 
 
-def warm_up(loop: Loop) -> float:
-    """Run until caches, tracks and thread pools have settled; gives inferences a frame."""
-    return Seen(list(loop.frames(WARM_UP_FRAMES))).inferences_per_frame
+def warm_up(loop: Loop) -> None:
+    """Run until caches, tracks and thread pools have settled."""
+    for _ in loop.frames(WARM_UP_FRAMES):
+        pass

@@ -132,10 +132,10 @@ def _measure(config: Config, port: int | None, runs: int, frames: int, startup_s
         stack.callback(engine.close)
         subscriber = stack.enter_context(Subscriber(port, topic(config.node.name, "pose"))) if port else None
         loop = stack.enter_context(Loop(settings, engine, health, lambda lossless: list(_sinks(settings, health, engine, lossless))))
-        squares = max(1, round(warm_up(loop)))
+        warm_up(loop)
         used_mb = rss_mb()
         whole = _whole_model(config, engine)
-        measured = [alternate(loop, frames, squares, whole, seen) for _ in range(runs)]
+        measured = [alternate(loop, frames, whole, seen) for _ in range(runs)]
         allocated_kb = loop.allocated_kb()
         time.sleep(0.2)  # the last poses are on their way
         arrivals = subscriber.arrivals_ns() if subscriber else {}
