@@ -39,10 +39,13 @@ class Heard:
 class Broker:
     """A mosquitto on loopback: the machine reaches it as 10.0.2.2. It can go away and come back on the same port."""
 
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+    def __init__(self, folder: Path, fresh: bool = True) -> None:
+        kept = folder / "port"  # the machine's configuration names it
+        if fresh or not kept.exists():
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                kept.write_text(str(probe.getsockname()[1]))
+        self.port = int(kept.read_text())
         self._configuration = folder / "mosquitto.conf"
         self._configuration.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
         self._process: subprocess.Popen[bytes] | None = None

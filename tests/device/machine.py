@@ -27,20 +27,26 @@ class Machine:
     image: Path
     folder: Path
     memory_mb: int = 1024
+    fresh: bool = True
     captures: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.disk = self.folder / "disk.qcow2"
-        self.disk.unlink(missing_ok=True)
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.image / "disk.qcow2", "-F", "qcow2", self.disk], check=True)
+        if self.fresh or not self.disk.exists():
+            for old in (self.disk, *self.folder.glob("wire-*.pcap")):
+                old.unlink(missing_ok=True)
+            subprocess.run(
+                ["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.image / "disk.qcow2", "-F", "qcow2", self.disk], check=True
+            )
+        self.captures = sorted(self.folder.glob("wire-*.pcap"))
         self._process: subprocess.Popen[bytes] | None = None
         self._ssh_port = _free_port()
         self.powered_at_s = 0.0
 
     def power_on(self, clock: str = "utc", kernel_words: str = "") -> None:
         """Start it; ``clock`` is what its battery clock says (a Pi has none: give a date long past)."""
-        self.captures.append(self.folder / f"wire-{len(self.captures)}.pcap")
+        self.captures.append(self.folder / f"wire-{len(self.captures):03}.pcap")
         program, *model = _QEMU[self.architecture]
         words = [
             program, *model, "-accel", "tcg,thread=multi", "-smp", "2", "-m", str(self.memory_mb), "-nographic", "-no-reboot",

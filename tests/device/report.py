@@ -1,32 +1,59 @@
 """docs/device-test.md: one section for each kind of machine, replaced by each run of its own; the text around them stays."""
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one check."""
+    """What came of one check. ``at``: when it ended, UTC."""
 
     title: str
     green: bool
     text: str
-    seconds: float
+    seconds: float = 0.0
+    at: str = ""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run in one kind of machine (``trixie arm64``)."""
+    """What is known of one kind of machine (``trixie arm64``)."""
 
     machine: str
-    started: datetime
-    took_s: float
     version: str
     image: Path
-    rows: tuple[Row, ...]
+    rows: list[Row]
+
+
+class Results:
+    """The rows so far, kept in a file after each, so that a run that broke off can go on."""
+
+    def __init__(self, path: Path, fresh: bool) -> None:
+        self._path = path
+        self._rows: dict[str, Row] = {}
+        self.figures: dict[str, str] = {}
+        if not fresh and path.exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            self._rows = {row["title"]: Row(**row) for row in kept["rows"]}
+            self.figures = kept["figures"]
+
+    def is_green(self, title: str) -> bool:
+        """Whether this check was passed already."""
+        return title in self._rows and self._rows[title].green
+
+    def add(self, row: Row, figures: Mapping[str, str]) -> None:
+        """One more row, or a newer one."""
+        self._rows[row.title] = row
+        self.figures = dict(figures)
+        kept = {"rows": [asdict(r) for r in self._rows.values()], "figures": self.figures}
+        self._path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+
+    def rows(self, order: list[str]) -> list[Row]:
+        """The rows there are, in ``order``."""
+        return [self._rows[title] for title in order if title in self._rows]
 
 
 def write(path: Path, run: Run, figures: Mapping[str, str]) -> None:
@@ -47,8 +74,8 @@ def _section(run: Run, figures: Mapping[str, str]) -> list[str]:
     lines = [
         f"## {run.machine}",
         "",
-        f"{run.started:%Y-%m-%d %H:%M} UTC, edge_node {run.version}, Python {packages.get('python3', '?')}:",
-        f"**{green} of {len(run.rows)} green**, in {run.took_s / 60:.0f} minutes.",
+        f"{run.rows[0].at} to {run.rows[-1].at} UTC, edge_node {run.version}, Python {packages.get('python3', '?')}:",
+        f"**{green} of {len(run.rows)} green**, in {sum(row.seconds for row in run.rows) / 60:.0f} minutes.",
         "",
         "| | check | what was seen | s |",
         "|---|---|---|---|",

@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import life_checks as life
 import package_checks as packaging
 from ear import Broker, Ear, SilenceError
 from machine import Machine, MachineError
-from report import Row, Run, write
+from report import Results, Row, Run, write
 from scene import CheckError, Scene
 
 CHECKS: list[tuple[str, Callable[[Scene], str]]] = [
@@ -49,39 +50,44 @@ CHECKS: list[tuple[str, Callable[[Scene], str]]] = [
 def main() -> int:
     arguments = _arguments()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    machine = Machine(arguments.arch, arguments.image, arguments.folder)
-    broker = Broker(arguments.folder)
+    results = Results(arguments.folder / "results.json", fresh=not arguments.resume)
+    machine = Machine(arguments.arch, arguments.image, arguments.folder, fresh=not arguments.resume)
+    broker = Broker(arguments.folder, fresh=not arguments.resume)
     broker.start()
     ear = Ear(broker.port)
     scene = Scene(
         machine, broker, ear, arguments.package, arguments.newer, arguments.foreign, arguments.models, arguments.clip, arguments.minutes
     )
+    scene.figures |= results.figures
     scene.figures["clip frames"] = str(int(cv2.VideoCapture(str(arguments.clip)).get(cv2.CAP_PROP_FRAME_COUNT)))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the machine is switched off then too
-    begun, started = time.monotonic(), datetime.now(UTC)
     try:
-        rows = [_check(title, check, scene) for title, check in CHECKS if not arguments.only or any(w in title for w in arguments.only)]
+        if arguments.resume:
+            machine.power_on()
+            machine.wait_for_shell()
+        for title, check in CHECKS:
+            if not results.is_green(title) and (not arguments.only or any(words in title for words in arguments.only)):
+                results.add(_check(title, check, scene), scene.figures)
     finally:
         machine.cut_power()
         ear.close()
         broker.stop()
-    if not arguments.only:
-        run = Run(f"{arguments.suite} {arguments.arch}", started, time.monotonic() - begun, _version(), arguments.image, tuple(rows))
-        write(arguments.report, run, scene.figures)
-    return 0 if all(row.green for row in rows) else 1
+    rows = results.rows([title for title, _ in CHECKS])
+    write(arguments.report, Run(f"{arguments.suite} {arguments.arch}", _version(), arguments.image, rows), scene.figures)
+    return 0 if len(rows) == len(CHECKS) and all(row.green for row in rows) else 1
 
 
 def _check(title: str, check: Callable[[Scene], str], scene: Scene) -> Row:
     begun = time.monotonic()
     try:
-        row = Row(title, True, check(scene), 0.0)
+        row = Row(title, True, check(scene))
     except (CheckError, MachineError, SilenceError) as error:
-        row = Row(title, False, " ".join(str(error).split())[-600:], 0.0)
+        row = Row(title, False, " ".join(str(error).split())[-600:])
         print(scene.machine.run("journalctl -u edge-node -n 25 --no-pager; systemctl status edge-node --no-pager | head -12", check=False))
     except Exception:  # noqa: BLE001 - a fault of the check itself is a red row, and the others still run
-        row = Row(title, False, f"fault in the check: {traceback.format_exc().splitlines()[-1]}", 0.0)
+        row = Row(title, False, f"fault in the check: {traceback.format_exc().splitlines()[-1]}")
         traceback.print_exc()
-    row = Row(row.title, row.green, row.text, time.monotonic() - begun)
+    row = replace(row, seconds=time.monotonic() - begun, at=f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
     print(f"{'ok ' if row.green else 'RED'} {row.title} ({row.seconds:.0f} s): {row.text}", flush=True)
     return row
 
@@ -100,7 +106,8 @@ def _arguments() -> argparse.Namespace:
     for name in ("image", "folder", "package", "newer", "foreign", "models", "clip", "report"):
         parser.add_argument(f"--{name}", type=lambda text: Path(text).resolve(), required=True)
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the steady state in which writes are counted")
-    parser.add_argument("--only", action="append", help="only checks whose title has this in it (nothing is written then)")
+    parser.add_argument("--only", action="append", help="only checks whose title has this in it")
+    parser.add_argument("--resume", action="store_true", help="the machine of the last run as it was left; only what was not green")
     return parser.parse_args()
 
 
