@@ -1,7 +1,9 @@
 """Network cameras: RTSP and HTTP streams, through OpenCV's FFmpeg."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 
 import cv2
 
@@ -13,6 +15,7 @@ from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
 from edge_node.errors import CameraError
 
+OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
 """TCP, because UDP loses slices; no holding back of packets before the first picture."""
 
@@ -20,16 +23,29 @@ FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
 def open_capture(stream: source.Stream, stall_s: float) -> Capture:
     """Connect. Raises ``CameraError`` with the reason as far as the server tells one."""
     timeout_ms = round(stall_s * 1000)
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", FFMPEG_OPTIONS)
-    capture = cv2.VideoCapture(
-        stream.url,
-        cv2.CAP_FFMPEG,
-        # One decoding thread: with several, FFmpeg holds back a picture for each of them.
-        [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_N_THREADS, 1],
-    )
+    with _ffmpeg_options():
+        capture = cv2.VideoCapture(
+            stream.url,
+            cv2.CAP_FFMPEG,
+            # One decoding thread: with several, FFmpeg holds back a picture for each of them.
+            [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_N_THREADS, 1],
+        )
     if not capture.isOpened():
         raise CameraError(f"{stream.shown}: {why_not(stream.url, stall_s)}")
     return capture
+
+
+@contextlib.contextmanager
+def _ffmpeg_options() -> Iterator[None]:
+    """OpenCV takes FFmpeg's options from the environment only. They must not outlast the opening: no clip could be read with them."""
+    if OPTIONS_VARIABLE in os.environ:  # the user's own
+        yield
+        return
+    os.environ[OPTIONS_VARIABLE] = FFMPEG_OPTIONS
+    try:
+        yield
+    finally:
+        del os.environ[OPTIONS_VARIABLE]
 
 
 def is_finite(capture: Capture) -> bool:

@@ -92,6 +92,8 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 
 def parse_value(text: str) -> Any:
     """The value that YAML would read: ``15`` a number, ``true`` a switch, ``[a, b]`` a list. Raises ``ValueError``."""
+    if text.strip() == "-":  # the beginning of a list to YAML, standard output to everybody else
+        return "-"
     try:
         _refuse_deep(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, in C where there is one

@@ -13,6 +13,8 @@ import pytest
 from edge_node.camera.capture import Capture
 from edge_node.camera.explain import why_not
 from edge_node.camera.factory import open_camera
+from edge_node.camera.source import parse_source
+from edge_node.camera.stream import open_capture
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.errors import CameraError
 from edge_node.health import Health
@@ -204,3 +206,12 @@ def test_an_rtsp_camera_gets_its_login_from_the_environment(transport_stream, mo
         with closing(open_camera(settings(url))) as camera:
             assert camera.read() is not None
             assert "ss" not in camera.description.removeprefix("rtsp://")
+
+
+def test_a_clip_can_be_read_after_a_stream(shared):
+    server = MjpegServer()
+    capture = open_capture(parse_source(server.url), stall_s=2)
+    capture.release()
+    server.close()
+    clip = cv2.VideoCapture(str(shared.clips / "squats.mp4"))
+    assert clip.read()[0]
