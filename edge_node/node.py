@@ -7,6 +7,7 @@ The main thread starts everything, then waits for what comes: a signal, the end 
 """
 
 import contextlib
+import gc
 import logging
 import queue
 import signal
@@ -106,6 +107,7 @@ class Node:
                 Worker("estimator", lambda: self._estimate(estimator), lambda error: self._ended("estimator", error)),
                 Worker("camera", capture.run, lambda error: self._ended("camera", error)),
             ]
+            gc.freeze()  # what was made so far stays to the end; looking through it for garbage would cost a frame now and then
             for worker in workers:
                 worker.start()
             self._notifier.ready()

@@ -4,6 +4,7 @@ The estimator runs on the calling thread, so that its blocks can alternate with 
 threads as in the node. While a bare block runs, a file's capture waits with the next frame in hand and a live one goes on.
 """
 
+import gc
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ class Loop:
         self._engine = engine
         self._frames: Latest[Frame] = Latest()
         self._capture = Capture(settings.current.camera, self._frames, health)
-        self._estimator = Estimator(engine, settings, health)
+        self._estimator = Estimator(engine, settings, health, live=not self.lossless)
         self._ended: list[BaseException | None] = []
         self._worker = Worker("camera", self._capture.run, self._ended.append)
         self._sinks = [SinkThread(sink, health, self.lossless, self._ended.append) for sink in sinks(self.lossless)]
@@ -73,6 +74,7 @@ class Loop:
     def __enter__(self) -> "Loop":
         for sink in self._sinks:
             sink.start()
+        gc.freeze()  # as the node does
         self._worker.start()
         return self
 
