@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from edge_node.data import Frame
+
+from .conftest import clip, estimator, followed, identities
+
+
+def test_one_person_keeps_one_identity_through_a_dance(shared, engine):
+    people = followed(engine, clip(shared.clips / "dance.mp4", step=2), **{"pose.max_people": 1})
+    assert identities(people) == {1}
+    assert all(frame.people for frame in people[2:])
+
+
+def test_one_person_costs_one_inference_a_frame(shared, engine):
+    people = followed(engine, clip(shared.clips / "squats.mp4", last=30), **{"pose.max_people": 1})
+    assert identities(people) == {1}
+    assert all(len(frame.regions) == 1 for frame in people)
+
+
+def test_passers_by_get_one_identity_each_and_an_empty_room_gets_none(shared, engine):
+    """Frames 180 to 260: one leaves to the right (197), nobody (to 229), another comes in from below."""
+    people = followed(engine, clip(shared.clips / "people_one_by_one.mp4", first=180, last=260), **{"pose.max_people": 1})
+    by_frame = [[p.id for p in frame.people] for frame in people]
+    assert by_frame[5] == [1]
+    assert by_frame[-1] == [2]
+    assert not any(by_frame[205 - 180 : 229 - 180])
+
+
+def test_two_people_keep_their_identities_and_their_places(shared, engine):
+    """From frame 60 on: one jumps on the left, the other walks on the right."""
+    people = followed(engine, clip(shared.clips / "two_people_jumping.mp4", first=60, last=84), **{"pose.max_people": 4})
+    assert identities(people) == {1, 2}
+    for frame in people[-10:]:
+        assert len(frame.people) == 2
+        left, right = sorted(frame.people, key=lambda p: p.box[0])
+        assert left.box[2] < 0.5 < right.box[0]
+    assert len({tuple(p.id for p in sorted(f.people, key=lambda p: p.box[0])) for f in people[-10:]}) == 1
+
+
+def test_with_one_person_asked_for_the_other_is_left_alone(shared, engine):
+    people = followed(engine, clip(shared.clips / "two_people_jumping.mp4", first=60, last=100, step=2), **{"pose.max_people": 1})
+    assert identities(people) == {1}
+    middles = [p.box[0] + p.box[2] for frame in people for p in frame.people]
+    assert np.abs(np.diff(middles)).max() < 0.2
+
+
+def test_with_fewer_inferences_than_people_they_take_turns_and_are_predicted_between(shared, engine):
+    keys = {"pose.max_people": 4, "pose.max_inferences": 1}
+    people = followed(engine, clip(shared.clips / "two_people_jumping.mp4", first=60, last=84), **keys)
+    assert all(len(frame.regions) == 1 for frame in people)
+    late = [frame for frame in people[-12:] if len(frame.people) == 2]
+    assert len(late) >= 9
+    for number in (1, 2):
+        assert 0 < sum(p.predicted for frame in late for p in frame.people if p.id == number) < len(late)
+
+
+def test_no_more_inferences_than_allowed(shared, engine):
+    keys = {"pose.max_people": 6, "pose.max_inferences": 2}
+    people = followed(engine, clip(shared.clips / "two_people_jumping.mp4", first=60, last=70), **keys)
+    assert max(len(frame.regions) for frame in people) == 2
+
+
+def test_the_same_frames_give_the_same_people(shared, engine):
+    first, second = (followed(engine, clip(shared.clips / "squats.mp4", last=8)) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert a.regions == b.regions
+        for p, q in zip(a.people, b.people, strict=True):
+            np.testing.assert_array_equal(p.keypoints, q.keypoints)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 300), (480, 640)])
+def test_frames_without_anybody_and_of_odd_shapes_give_nobody(engine, shape):
+    image = np.full((*shape, 3), 90, np.uint8)
+    people = followed(engine, (Frame(image, i, i * 10**8, i * 10**8, 0.0) for i in range(1, 6)))
+    assert not identities(people)
+
+
+def test_what_is_said_about_a_frame_is_the_frames_own(shared, engine):
+    frame = next(clip(shared.clips / "squats.mp4", first=3))
+    people = estimator(engine).process(frame)
+    assert (people.seq, people.media_ns, people.width_px, people.height_px) == (3, frame.media_ns, 720, 1280)
+    assert set(people.stage_ms) == {"sample", "invoke", "decode", "track", "smooth"}
+    assert people.accelerator == "cpu"
+    (person,) = people.people
+    assert person.keypoints.shape == (17, 3)
+    assert all(0 <= edge <= 1 for edge in person.box)
+    assert 0 <= person.score <= 1

@@ -1,0 +1,82 @@
+import pytest
+
+from edge_node.config.load import override
+from edge_node.config.models import Config
+from edge_node.health import Health
+from edge_node.pose.pace import Pace
+
+
+def config(**keys):
+    return override(Config(), {f"pose.{name}" if "." not in name else name: value for name, value in keys.items()})
+
+
+def looked(pace, media_ns=0, squares=1, took_ms=10.0, people=1, **keys):
+    pace.looked(media_ns, squares=squares, took_ms=took_ms, people=people, config=config(**keys))
+
+
+def test_the_number_set_is_the_number_used():
+    assert Pace(Health(), live=True, parallel=2).budget(config(max_inferences=5)) == 5
+
+
+@pytest.mark.parametrize(("max_people", "budget"), [(1, 1), (4, 5)])
+def test_a_file_gets_the_same_number_however_slow_the_machine(max_people, budget):
+    pace = Pace(Health(), live=False, parallel=1)
+    looked(pace, took_ms=4000)
+    assert pace.budget(config(max_people=max_people)) == budget
+
+
+@pytest.mark.parametrize(("took_ms", "budget"), [(5.0, 6), (10.0, 3), (25.0, 1), (500.0, 1)])
+def test_a_live_camera_gets_what_fits_between_two_frames(took_ms, budget):
+    pace = Pace(Health(), live=True, parallel=1)
+    looked(pace, took_ms=took_ms)
+    assert pace.budget(config(max_people=9)) == pytest.approx(budget, abs=0)
+
+
+def test_parallel_interpreters_double_it():
+    pace = Pace(Health(), live=True, parallel=2)
+    looked(pace, squares=2, took_ms=10.0)
+    assert pace.budget(config(max_people=9)) == 6
+
+
+def test_a_latency_target_takes_the_place_of_the_frame_interval():
+    pace = Pace(Health(), live=True, parallel=1)
+    looked(pace, took_ms=10.0)
+    assert pace.budget(config(max_people=9, latency_target_ms=60.0)) == 5
+
+
+def test_while_nobody_is_in_view_only_some_frames_are_looked_at():
+    pace = Pace(Health(), live=False, parallel=1)
+    wanted = []
+    for number in range(1, 61):
+        media_ns = number * 33_333_333
+        wanted.append(pace.wants(media_ns, config(idle_fps=5.0)))
+        if wanted[-1]:
+            looked(pace, media_ns, people=0)
+    assert 9 <= sum(wanted) <= 11
+
+
+def test_as_soon_as_somebody_is_there_every_frame_is_looked_at():
+    pace = Pace(Health(), live=False, parallel=1)
+    looked(pace, 10**9, people=1)
+    assert pace.wants(10**9 + 1, config(idle_fps=0.1))
+
+
+def test_a_hot_processor_rests_and_it_is_said():
+    health = Health()
+    pace = Pace(health, live=True, parallel=1)
+    health.fact("soc_temperature_c", 84.0)
+    looked(pace, took_ms=60_000)
+    assert not pace.wants(0, config())
+    assert "78" in health.problems()["temperature"]
+    health.fact("soc_temperature_c", 60.0)
+    looked(pace, took_ms=60_000)
+    assert pace.wants(0, config())
+    assert "temperature" not in health.problems()
+
+
+def test_a_file_never_rests():
+    health = Health()
+    health.fact("soc_temperature_c", 100.0)
+    pace = Pace(health, live=False, parallel=1)
+    looked(pace, took_ms=60_000)
+    assert pace.wants(0, config())
