@@ -34,9 +34,10 @@ SLOTS = 2
 LONGEST_DEADLINE_S = 2.0
 SHORTEST_DEADLINE_S = 0.25
 """Below this a busy machine, not the device, would be what is late."""
-DEADLINE_FACTOR = 12.0
+DEADLINE_FACTOR = 4.0
 """The deadline is so many times the slowest of the recent invokes."""
-SLOWEST_DECAY = 0.995
+SLOWEST_DECAY = 0.98
+"""Each invoke makes the slowest one count for less: one that the machine held up is forgotten within some fifty."""
 PACKAGE_MARK = b"DWN1"
 """Identifier of the FlatBuffer inside the Edge TPU's operator (``executable.fbs`` of libedgetpu)."""
 MULTIPOSE_VALUES = 56
