@@ -204,6 +204,21 @@ def test_auto_without_an_edge_tpu_is_no_problem(created, tpu, health):
     assert health.problems() == {}
 
 
+def test_what_waiting_cannot_cure_is_tried_once(created, health, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
+    created(accelerator="auto")
+    wait_until(lambda: "edgetpu" in health.report().facts)
+    time.sleep(0.5)  # 25 times the wait between attempts
+    assert health.report().counters["edgetpu_start_failures"] == 1
+
+
+def test_a_mistake_in_the_keepers_own_thread_is_not_swallowed(created, monkeypatch):
+    monkeypatch.setattr("edge_node.engine.edgetpu.EdgeTpu.start", lambda _self, _stop: 1 / 0)
+    engine = created()
+    with pytest.raises(ZeroDivisionError):
+        engine.infer([grey], shapes)
+
+
 def test_auto_starts_on_the_cpu_and_moves_over(created, tpu):
     engine = created(accelerator="auto")
     wait_until(lambda: engine.infer([grey], shapes)[0].accelerator == "edgetpu")
