@@ -71,9 +71,11 @@ class MqttSink:
         if self._policy.wants(people, self._settings.current.mqtt):
             while not self._lane.offer(people, timeout_s=0.05) and not self._stop_waiting.is_set():
                 self._keep_up()
+            self._flush()
         for speaker in self._speakers:
             self._say(speaker.saw(people))
         self._outbox.pump()
+        self._flush()
 
     def tick(self) -> None:
         """What is due by time."""
@@ -81,6 +83,7 @@ class MqttSink:
         for speaker in self._speakers:
             self._say(speaker.tick())
         self._outbox.pump()
+        self._flush()
         self._report_stall()
 
     def finish(self, drain: bool) -> None:
@@ -136,6 +139,11 @@ class MqttSink:
                 self._say(speaker.connected())
             self._outbox.pump()
         self._lane.attach(session)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._session is not None:
+            self._session.flush()
 
     def _say(self, messages: Iterable[Outgoing]) -> None:
         for message in messages:
@@ -167,6 +175,7 @@ class MqttSink:
             time.sleep(0.002)
             self._keep_up()
             self._outbox.pump()
+            self._flush()
 
 
 def mqtt_sink(

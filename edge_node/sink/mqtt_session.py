@@ -1,6 +1,8 @@
 """One connection to one broker, from CONNECT to its loss. A new connection is a new ``Session``, so nothing stale survives in it."""
 
+import contextlib
 import logging
+import select
 import socket
 import ssl
 import threading
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 MqttVersion = Literal["5", "3.1.1"]
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 1.0
+POLL_MS = 500
 MAX_INCOMING_BYTES = 16_384
 MAX_IN_FLIGHT = 64
 _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
@@ -77,7 +81,12 @@ class _PackedOnce(Properties):
 
 
 class Session:
-    """A paho client that connects once. ``lost`` is set when the connection is over, for whatever reason."""
+    """A paho client that connects once. ``lost`` is set when the connection is over, for whatever reason.
+
+    Messages are queued by ``publish``, ``probe`` and ``subscribe`` and go to the network with ``flush``, on the caller's thread: waking
+    paho's own network thread for each would add two turns of the scheduler to every pose. Reading, and what cannot be written at
+    once, is done by a thread of the session.
+    """
 
     def __init__(self, host: str, port: int, protocol: MqttVersion, login: Login, listener: Listener) -> None:
         self.place = f"{host}:{port}"
@@ -88,6 +97,10 @@ class Session:
         self._login = login
         self._listener = listener
         self._connack = threading.Event()
+        self._network = threading.Lock()
+        self._wake, self._woken = socket.socketpair()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="mqtt-network", daemon=True)
         self._refusal: RefusedError | None = RefusedError("closed the connection without an answer", silent=True)
         self._said_denied: set[str] = set()
         self._said_oversized = False
@@ -102,7 +115,7 @@ class Session:
             properties.MaximumPacketSize = 4 * MAX_INCOMING_BYTES
         clean = {"clean_start": True} if self.protocol == "5" else {}
         self._client.connect(*self._address, keepalive=self._login.keepalive_s, properties=properties, **clean)  # type: ignore[arg-type]
-        self._client.loop_start()
+        self._thread.start()
         if not self._connack.wait(ANSWER_TIMEOUT_S):
             self.close()
             raise RefusedError(f"gave no answer within {ANSWER_TIMEOUT_S:.0f} s")
@@ -111,7 +124,7 @@ class Session:
             raise self._refusal
 
     def publish(self, message: Outgoing) -> int | None:
-        """Send; returns the message id, or ``None`` when the connection is gone."""
+        """Queue a message; returns its id, or ``None`` when the connection is gone."""
         properties = self._properties_of(message.expiry_s, message.correlation) if self.protocol == "5" else None
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
         return info.mid if info.rc == paho.MQTT_ERR_SUCCESS else None
@@ -127,15 +140,62 @@ class Session:
         """Ask for messages, QoS 1."""
         self._client.subscribe(topic_filter, qos=1)
 
+    def flush(self) -> None:
+        """Write what is queued, as far as the network takes it now. Not from a callback."""
+        if not self._client.want_write():
+            return
+        with self._network:
+            self._client.loop_write()
+            if self._client.want_write():
+                self._wake_up()
+
     def disconnect(self) -> None:
-        """Say goodbye, so that the broker does not speak the will; returns at once."""
+        """Say goodbye, so that the broker does not speak the will."""
         self._client.disconnect()
+        self.flush()
 
     def close(self) -> None:
-        """End the network thread. May be called more than once, not from a callback."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        """End the connection and its thread. May be called more than once, not from a callback."""
+        self._closing = True
+        self.disconnect()
+        self._wake_up()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_TIMEOUT_S)
+        self._wake.close()
+        if not self._thread.is_alive():
+            self._woken.close()
         self.lost.set()
+
+    def _wake_up(self) -> None:
+        with contextlib.suppress(OSError):  # the thread has ended: nobody is left to be woken
+            self._wake.send(b"w")
+
+    def _serve(self) -> None:
+        """The session's thread: read, write what had to wait, and keep the connection alive."""
+        try:
+            poll = select.poll()
+            poll.register(self._woken, select.POLLIN)
+            while not self._closing and (sock := self._client.socket()) is not None and sock.fileno() >= 0:
+                poll.register(sock, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+                ready = [fd for fd, _ in poll.poll(POLL_MS)]
+                if self._woken.fileno() in ready:
+                    self._woken.recv(4096)
+                with self._network:
+                    self._exchange(sock, readable=sock.fileno() in ready)
+        finally:
+            sock = self._client.socket()
+            if sock is not None:
+                sock.close()
+            self._connack.set()
+            self.lost.set()
+
+    def _exchange(self, sock: Any, readable: bool) -> None:
+        while readable and self._client.loop_read() == paho.MQTT_ERR_SUCCESS:
+            # TLS may hold more than it gave; poll would not tell.
+            readable = isinstance(sock, ssl.SSLSocket) and sock.fileno() >= 0 and sock.pending() > 0
+        self._client.loop_misc()
+        if self._client.want_write():
+            self._client.loop_write()
 
     def _make_client(self) -> paho.Client:
         client = paho.Client(
@@ -149,6 +209,7 @@ class Session:
         client.max_inflight_messages_set(MAX_IN_FLIGHT)
         client.will_set(self._login.will_topic, self._login.will, qos=1, retain=True)
         client.on_socket_open = _tune_socket
+        client.on_socket_register_write = _written_by_us
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
@@ -229,3 +290,7 @@ class Session:
 
 def _tune_socket(_client: paho.Client, _data: Any, sock: Any) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _written_by_us(_client: paho.Client, _data: Any, _sock: Any) -> None:
+    """That this is set keeps paho from writing by itself, on whichever thread publishes."""
