@@ -111,6 +111,10 @@ class PoseSettings(Section):
     max_inferences: int = live(
         0, "Inferences a frame at most; 0 derives it from the frame interval and the measured time of one.", ge=0, le=64
     )
+    nms: Literal["oks", "parametric"] = live(
+        "oks",
+        "How several finds of one person become one. oks: by likeness of all joints. parametric: by the count of sure joints that meet.",
+    )
     idle_fps: float = live(0.0, "Frames looked at a second while nobody is in view; 0 looks at every frame.", ge=0, le=240)
     latency_target_ms: float = live(
         0.0, "Keep capture to pose below this by using fewer inferences a frame; 0 uses the frame interval.", ge=0, le=10_000

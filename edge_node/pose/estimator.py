@@ -15,7 +15,7 @@ from edge_node.pose.finding import Seen, look
 from edge_node.pose.pace import Pace
 from edge_node.pose.similarity import extent_px
 from edge_node.pose.track import Track
-from edge_node.pose.tracking import Sighting, Tracker
+from edge_node.pose.tracking import NOTICE_SCORE, Sighting, Tracker
 
 
 class Estimator:
@@ -41,7 +41,7 @@ class Estimator:
         config = self._settings.current
         looks = self._looks(frame, config)
         started = time.perf_counter()
-        seen = look(self._engine, frame.image, [x.region for x in looks], config.pose.score_threshold)
+        seen = look(self._engine, frame.image, [x.region for x in looks], config.pose.score_threshold, config.pose.nms)
         found = time.perf_counter()
         tracks = self._track(frame, looks, seen, config)
         tracked = time.perf_counter()
@@ -75,7 +75,7 @@ class Estimator:
         return self._attention.plan(wanted, frame.width_px, frame.height_px, budget=self._pace.budget(config), full=full)
 
     def _track(self, frame: Frame, looks: Sequence[Look], seen: Sequence[Seen], config: Config) -> list[Track]:
-        sightings = [Sighting(p, x.track) for x, s in zip(looks, seen, strict=True) for p in s.poses]
+        sightings = [Sighting(p, x.track) for x, s in zip(looks, seen, strict=True) for p in s.poses if p.score >= NOTICE_SCORE]
         looked = {x.track for x in looks if x.track is not None}
         return self._tracker.update(sightings, looked, frame.media_ns, config.pose.max_people, config.pose.score_threshold)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -10,11 +11,16 @@ from edge_node.data import Image, KeypointArray, Pose, Region
 from edge_node.engine import Engine, Inference
 from edge_node.pose.movenet import Finds, decode
 from edge_node.pose.region import sampler, to_frame
+from edge_node.pose.similarity import suppress, suppress_parametric
 
 CENTRE_THRESHOLD = 0.1
 """Least value of the centre head for a person."""
 MOST_FINDS = 12
 """Most people decoded in one square."""
+DUPLICATE_OKS = 0.5
+"""Finds more alike than this are one person."""
+
+Nms = Literal["oks", "parametric"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +32,23 @@ class Seen:
     inference: Inference[Finds]
 
 
-def look(engine: Engine, image: Image, regions: Sequence[Region], threshold: float) -> list[Seen]:
+def look(engine: Engine, image: Image, regions: Sequence[Region], threshold: float, nms: Nms = "oks") -> list[Seen]:
     """Runs the model on each square. ``threshold``: the score from which a keypoint counts. Raises ``EngineError``."""
     read = partial(decode, centre_threshold=CENTRE_THRESHOLD, max_finds=MOST_FINDS)
     inferences = engine.infer([sampler(image, region) for region in regions], read)
     return [
-        Seen(region, poses_of(inference.result, region, threshold), inference)
+        Seen(region, poses_of(inference.result, region, threshold, nms), inference)
         for region, inference in zip(regions, inferences, strict=True)
     ]
 
 
-def poses_of(finds: Finds, region: Region, threshold: float) -> tuple[Pose, ...]:
-    """The people of a square, in frame pixels."""
+def poses_of(finds: Finds, region: Region, threshold: float, nms: Nms) -> tuple[Pose, ...]:
+    """The people of a square, in frame pixels, the best first; several finds of one person are one."""
     keypoints_px = to_frame(finds.keypoints, region)
     scores = pose_scores(keypoints_px, finds, threshold)
-    return tuple(Pose(k, s) for k, s in zip(keypoints_px, scores, strict=True))
+    poses = [Pose(k, s) for k, s in zip(keypoints_px, scores, strict=True)]
+    kept = suppress_parametric(poses, threshold) if nms == "parametric" else suppress(poses, threshold, DUPLICATE_OKS)
+    return tuple(poses[i] for i in kept)
 
 
 def pose_scores(keypoints_px: KeypointArray, finds: Finds, threshold: float) -> list[float]:

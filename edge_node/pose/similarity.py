@@ -11,6 +11,7 @@ from edge_node.pose.skeleton import SIGMAS
 Floats = NDArray[np.float32]
 
 _TWICE_VARIANCE = 2 * (2 * SIGMAS) ** 2
+PARAMETRIC_LAMBDA, PARAMETRIC_SIGMA, PARAMETRIC_LIMIT = 1.7, 2.65, 22.48
 LEAST_ASPECT = 0.4
 """A body is taken to be at least so wide (or high) as a share of its longer side: seen from the side, an arm stretched out."""
 
@@ -57,13 +58,34 @@ def suppress(poses: Sequence[Pose], threshold: float, most_alike: float) -> list
 
     Source: OKS NMS, Papandreou et al. 2017, "Towards Accurate Multi-person Pose Estimation in the Wild".
     """
-    if not poses:
-        return []
-    order = sorted(range(len(poses)), key=lambda i: -poses[i].score)
+    if len(poses) < 2:
+        return list(range(len(poses)))
     stack = np.stack([p.keypoints_px for p in poses])
-    alike = oks(stack, stack, areas_px(stack, threshold), threshold)
+    return _best_of_each(poses, oks(stack, stack, areas_px(stack, threshold), threshold) > most_alike)
+
+
+def suppress_parametric(poses: Sequence[Pose], threshold: float) -> list[int]:
+    """The same by parametric pose NMS: two poses are one when enough sure joints lie near each other.
+
+    Source: Fang et al. 2017, "RMPE: Regional Multi-person Pose Estimation": the sum over joints of tanh(score) tanh(score) where
+    the joints lie within a tenth of the person's size, plus lambda times that of exp(-distance / sigma). The constants are
+    the ones its authors learned; distances are in tenths of the better pose's size.
+    """
+    if len(poses) < 2:
+        return list(range(len(poses)))
+    stack = np.stack([p.keypoints_px for p in poses])
+    reach = 0.1 * np.array([max(x1 - x0, y1 - y0, 1.0) for x0, y0, x1, y1 in (extent_px(p, threshold) for p in stack)])
+    away = np.linalg.norm(stack[:, None, :, :2] - stack[None, :, :, :2], axis=-1) / reach[None, :, None]
+    sure = np.tanh(stack[..., 2])
+    soft = (sure[:, None] * sure[None, :] * (away <= 1)).sum(axis=-1)
+    spatial = np.exp(-away / PARAMETRIC_SIGMA).sum(axis=-1)
+    return _best_of_each(poses, soft + PARAMETRIC_LAMBDA * spatial > PARAMETRIC_LIMIT)
+
+
+def _best_of_each(poses: Sequence[Pose], one: NDArray[np.bool_]) -> list[int]:
+    """Greedily from the best score down; ``one[i, k]``: pose i is the same as k, if k is the better one."""
     kept: list[int] = []
-    for index in order:
-        if all(alike[index, k] <= most_alike for k in kept):
+    for index in sorted(range(len(poses)), key=lambda i: -poses[i].score):
+        if not one[index, kept].any():
             kept.append(index)
     return kept

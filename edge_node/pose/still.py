@@ -7,7 +7,7 @@ import numpy as np
 from edge_node.data import Image, KeypointArray, Pose, Region
 from edge_node.engine import Engine
 from edge_node.pose.attention import crop_of, scan_squares
-from edge_node.pose.finding import look
+from edge_node.pose.finding import DUPLICATE_OKS, look
 from edge_node.pose.region import whole_frame
 from edge_node.pose.similarity import areas_px, extent_px, oks, suppress
 from edge_node.pose.skeleton import KEYPOINTS
@@ -21,8 +21,6 @@ BOX_FACTOR = 1.05
 """Side of the square for a given box, as a multiple of the box's longer side."""
 CROP_FACTOR = 1.25
 """Side of the square for somebody found, as a multiple of the joints' extent, whose box is a little larger."""
-DUPLICATE_OKS = 0.5
-"""Finds more alike than this are one person."""
 FILLING = 0.6
 """A person whose extent is this share of the square they were found in is seen as well as they will be."""
 COARSE = 0.15

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_node.data import Pose
+from edge_node.pose.similarity import areas_px, extent_px, oks, suppress, suppress_parametric
+
+
+def pose(x=0.0, y=0.0, size=100.0, score=0.5):
+    rng = np.random.default_rng(5)
+    keypoints = np.column_stack([x + size * rng.uniform(0, 0.5, 17), y + size * rng.uniform(0, 1, 17), np.full(17, 0.8)])
+    return Pose(keypoints.astype(np.float32), score)
+
+
+def alike(a, b):
+    other = b.keypoints_px[None]
+    return float(oks(a.keypoints_px[None], other, areas_px(other, 0.2), 0.2)[0, 0])
+
+
+def test_a_pose_is_wholly_like_itself():
+    assert alike(pose(), pose()) == pytest.approx(1)
+
+
+@given(st.floats(0, 200), st.floats(1, 50))
+def test_poses_grow_unlike_with_distance(away, more):
+    assert alike(pose(), pose(away + more)) <= alike(pose(), pose(away)) + 1e-6
+
+
+@given(st.floats(0.1, 10), st.floats(0, 60))
+def test_likeness_is_a_matter_of_size(scale, away):
+    assert alike(pose(size=100 * scale), pose(away * scale, size=100 * scale)) == pytest.approx(alike(pose(), pose(away)), abs=0.02)
+
+
+@pytest.mark.parametrize("nms", [lambda poses: suppress(poses, 0.2, 0.5), lambda poses: suppress_parametric(poses, 0.2)])
+def test_of_finds_of_one_person_the_best_stays_and_others_are_left_alone(nms):
+    poses = [pose(2, score=0.4), pose(300, score=0.3), pose(score=0.9), pose(1, 1, score=0.2)]
+    assert nms(poses) == [2, 1]
+    assert nms(poses[:1]) == [0]
+    assert nms([]) == []
+
+
+def test_the_extent_is_of_the_joints_that_count():
+    keypoints = pose().keypoints_px.copy()
+    keypoints[3] = (5000, 5000, 0.1)
+    assert max(extent_px(keypoints, 0.2)) < 200
+    keypoints[:, 2] = 0
+    assert max(extent_px(keypoints, 0.2)) == 5000
