@@ -1,5 +1,7 @@
 """The CPU engine on the real model, with whichever runtime this environment has."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,9 @@ from edge_node.engine.runtime import RUNTIMES, load_runtime, why_unusable
 from edge_node.engine.threads import ThreadPlan, fixed_plan, measured_plan
 from edge_node.errors import EngineError, ModelError
 
+RUNTIME = os.environ.get("EDGE_NODE_TEST_RUNTIME", "auto")
+"""scripts/test runs these tests once more with tflite-runtime."""
+
 
 @pytest.fixture(scope="module")
 def model(shared):
@@ -19,7 +24,7 @@ def model(shared):
 
 @pytest.fixture(scope="module")
 def engine(model):
-    engine = CpuEngine(model, load_runtime(), ThreadPlan(2, 2))
+    engine = CpuEngine(model, load_runtime(RUNTIME), ThreadPlan(2, 2))
     yield engine
     engine.close()
 
@@ -55,7 +60,7 @@ def test_no_squares_give_nothing(engine):
 
 def test_the_stock_output_is_one_pose_in_the_square(shared):
     path = str(shared.models / "movenet_single_pose_lightning_ptq.tflite")
-    engine = open_cpu_engine(Model(name=path, heads="stock", threads=1))
+    engine = open_cpu_engine(Model(name=path, runtime=RUNTIME, heads="stock", threads=1))
     (inference,) = engine.infer([lambda view: view.fill(90)], lambda stock: (type(stock), stock.keypoints.copy()))
     kind, keypoints = inference.result
     assert kind is StockPoses
@@ -80,7 +85,7 @@ def test_what_goes_wrong_while_sampling_comes_out_and_the_engine_goes_on(engine,
 def test_a_model_compiled_for_the_edge_tpu_is_refused_on_the_cpu(shared):
     compiled = read_model((shared.models / "movenet_single_pose_lightning_ptq_edgetpu.tflite").read_bytes())
     with pytest.raises(ModelError, match="compiled for the Edge TPU"):
-        CpuEngine(compiled, load_runtime(), fixed_plan(1))
+        CpuEngine(compiled, load_runtime(RUNTIME), fixed_plan(1))
 
 
 def test_runtimes_that_are_not_there_say_what_to_install():
@@ -115,10 +120,10 @@ def test_an_unknown_file_is_first_run_in_a_child_and_what_passed_is_remembered(s
     content = bytearray((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes())
     own = tmp_path / "own.tflite"
     own.write_bytes(content + b"\0")  # not the manifest's any more, and still a model
-    open_cpu_engine(Model(name=str(own), threads=1)).close()
+    open_cpu_engine(Model(name=str(own), runtime=RUNTIME, threads=1)).close()
     (passed,) = (tmp_path / "edge-node" / "tried").iterdir()
     before = passed.stat().st_mtime_ns
-    open_cpu_engine(Model(name=str(own), threads=1)).close()
+    open_cpu_engine(Model(name=str(own), runtime=RUNTIME, threads=1)).close()
     assert passed.stat().st_mtime_ns == before
 
 
@@ -130,4 +135,4 @@ def test_a_file_that_kills_the_runtime_is_refused_and_the_node_lives(shared, tmp
     own = tmp_path / "own.tflite"
     own.write_bytes((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes() + b"\0")
     with pytest.raises(ModelError, match=r"own\.tflite: damaged: it crashes .* \(SIGABRT\)"):
-        open_cpu_engine(Model(name=str(own), threads=1))
+        open_cpu_engine(Model(name=str(own), runtime=RUNTIME, threads=1))

@@ -1,5 +1,7 @@
 """A MoveNet is recognised by its structure, cut at its heads without changing them, and nothing else is let in."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,9 @@ from edge_node.engine.graph import HEADS, CutModel, StockModel, read_model
 from edge_node.engine.runtime import load_runtime
 from edge_node.engine.tflite import TfliteFile
 from edge_node.errors import ModelError
+
+RUNTIME = os.environ.get("EDGE_NODE_TEST_RUNTIME", "auto")
+"""scripts/test runs these tests once more with tflite-runtime."""
 
 CPU_FILE = "movenet_single_pose_lightning_ptq.tflite"
 EDGETPU_FILE = "movenet_single_pose_lightning_ptq_edgetpu.tflite"
@@ -50,7 +55,7 @@ def test_the_edge_tpu_model_is_cut_around_its_one_custom_operator(edgetpu_bytes)
 
 def test_cutting_changes_nothing_in_the_heads(cpu_bytes, rng):
     """The heads of the cut model against the same tensors inside the whole one, for noise in which every grey level occurs."""
-    runtime = load_runtime()
+    runtime = load_runtime(RUNTIME)
     if runtime.name != "litert":
         pytest.skip("only LiteRT rounds the normalisation so that leaving it out is exact")
     whole_file = TfliteFile(cpu_bytes)

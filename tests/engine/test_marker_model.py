@@ -1,5 +1,6 @@
 """The built-in model finds the marked joints of drawn figures to a fraction of a pixel, by heads and by stock output."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,15 @@ from edge_node.pose.movenet import decode
 from edge_node.pose.region import sampler
 from edge_node.pose.still import find_people
 
+RUNTIME = os.environ.get("EDGE_NODE_TEST_RUNTIME", "auto")
+"""scripts/test runs these tests once more with tflite-runtime."""
+
 WIDTH, HEIGHT = 640, 480
 
 
 @pytest.fixture(scope="module")
 def engine():
-    engine = open_cpu_engine(Model(name="marker", threads=1))
+    engine = open_cpu_engine(Model(name="marker", runtime=RUNTIME, threads=1))
     yield engine
     engine.close()
 
@@ -50,7 +54,7 @@ def errors_px(keypoints, figure, region: Region):
 
 @pytest.mark.parametrize("heads", ["auto", "stock"])
 def test_every_joint_of_a_figure_is_within_a_pixel_of_the_truth(heads):
-    engine = open_cpu_engine(Model(name="marker", threads=1, heads=heads))
+    engine = open_cpu_engine(Model(name="marker", runtime=RUNTIME, threads=1, heads=heads))
     worst, seen = 0.0, 0
     for image, truth in pictures(1, np.arange(0, 30, 0.4)):
         for figure in wholly_visible(truth):

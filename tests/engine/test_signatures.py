@@ -1,5 +1,7 @@
 """Models known by their signature only: Thunder's larger grid, TF Hub's input types, MultiPose. Their graphs are built here."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,9 @@ from edge_node.errors import ModelError
 pytest.importorskip("ai_edge_litert", reason="LiteRT's schema is needed to build the models")
 
 from edge_node.engine import marker_model
+
+RUNTIME = os.environ.get("EDGE_NODE_TEST_RUNTIME", "auto")
+"""scripts/test runs these tests once more with tflite-runtime."""
 
 
 def first_pixels_as_pose(kind: str, side: int = 192, *, people: int = 0) -> bytes:
@@ -35,7 +40,7 @@ def first_pixels_as_pose(kind: str, side: int = 192, *, people: int = 0) -> byte
 
 
 def run(content: bytes):
-    engine = CpuEngine(read_model(content), load_runtime(), fixed_plan(1))
+    engine = CpuEngine(read_model(content), load_runtime(RUNTIME), fixed_plan(1))
 
     def fill(view):
         view[:] = np.arange(view.size, dtype=np.uint8).reshape(view.shape)
@@ -73,7 +78,7 @@ def test_thunders_grid_is_recognised_by_structure(monkeypatch):
     model = read_model(marker_model.build())
     assert isinstance(model, CutModel)
     assert (model.input_size_px, model.cells) == (256, 64)
-    engine = CpuEngine(model, load_runtime(), fixed_plan(1))
+    engine = CpuEngine(model, load_runtime(RUNTIME), fixed_plan(1))
     (inference,) = engine.infer([lambda view: view.fill(0)], lambda heads: heads.heatmap.values.shape)
     assert inference.result == (64, 64, 17)
     engine.close()
