@@ -168,9 +168,9 @@ def test_a_stall_is_flushed_and_the_camera_opened_again(board):
     capture = Capture(settings(), slot, health)
     thread = threading.Thread(target=capture.run)
     thread.start()
-    frames = [slot.get(5) for _ in range(12)]
+    frames = [slot.get(20) for _ in range(12)]
     capture.stop()
-    thread.join(5)
+    thread.join(20)
     assert not thread.is_alive()
     assert board.flushed >= 1
     assert health.report().counters["camera_reopened"] >= 1
@@ -183,7 +183,7 @@ def test_a_stop_that_hangs_in_the_driver_does_not_hold_up_the_end(board):
     capture = Capture(settings(), slot, Health())
     thread = threading.Thread(target=capture.run)
     thread.start()
-    assert slot.get(5) is not None
+    assert slot.get(20) is not None
     capture.stop()
-    thread.join(3)
+    thread.join(20)
     assert not thread.is_alive()
