@@ -65,8 +65,7 @@ def measured_plan(open_square: Callable[[int], Callable[[], None]], key: str, ca
 
 
 def _measure(open_square: Callable[[int], Callable[[], None]], cores: int) -> ThreadPlan:
-    # One core is left to capture, sampling and publishing: with all of them in the model, a frame takes as long and costs more.
-    solo_s = {threads: _usual_s(open_square(threads)) for threads in sorted({1, (cores + 1) // 2, cores - 1})}
+    solo_s = {threads: _usual_s(open_square(threads)) for threads in sorted({1, (cores + 1) // 2, cores - 1, cores})}
     best = min(solo_s, key=lambda threads: solo_s[threads])
     side_by_side_s = _side_by_side_s([open_square(1) for _ in range(cores)]) / cores
     workers = cores if side_by_side_s < 0.95 * solo_s[best] else 1

@@ -107,12 +107,12 @@ def test_measured_threads_are_remembered(tmp_path, monkeypatch):
         return lambda: None
 
     plan = measured_plan(open_square, "a model", tmp_path)
-    assert opened == [1, 1, 1]  # one thread alone, then two squares side by side
+    assert opened == [1, 2, 1, 1]  # one square with one thread and with two, then two squares side by side
     assert measured_plan(open_square, "a model", tmp_path) == plan
-    assert len(opened) == 3
+    assert len(opened) == 4
     (tmp_path / "threads.json").write_text("{damaged")
     measured_plan(open_square, "a model", tmp_path)
-    assert len(opened) == 6
+    assert len(opened) == 8
 
 
 def test_an_unknown_file_is_first_run_in_a_child_and_what_passed_is_remembered(shared, tmp_path, monkeypatch):
