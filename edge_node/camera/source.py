@@ -97,7 +97,7 @@ def _synthetic(options: str) -> Synthetic:
     for key, value in parse_qsl(options, keep_blank_values=True):
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1) or sorted(known)
-            raise SourceUnusableError(f"camera.source: synthetic has no option {key!r}, did you mean {' or '.join(near)}?")
+            raise SourceUnusableError(f"camera.source: synthetic has no option {key!r} (did you mean {' or '.join(near)}?)")
         if not value.isdecimal() or not 0 <= int(value) <= 1000:
             raise SourceUnusableError(f"camera.source: synthetic?{key}={value}: must be a whole number from 0 to 1000")
         values[key] = int(value)

@@ -79,4 +79,4 @@ def test_a_wrong_source_is_a_mistake_in_the_configuration():
     with pytest.raises(ConfigError) as refused:
         load(None, {}, ["camera.source=synthetic?poeple=2"])
     assert len(refused.value.problems) == 1
-    assert "camera.source: synthetic has no option 'poeple', did you mean people?" in refused.value.problems[0]
+    assert "camera.source: synthetic has no option 'poeple' (did you mean people?)" in refused.value.problems[0]
