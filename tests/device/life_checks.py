@@ -8,6 +8,7 @@ import wire
 from ear import Heard
 from scene import CONFIGURATION, NODE, Scene, expect
 
+LONG_AGO = "2021-02-03T04:05:06"
 DROP_IN = "/run/systemd/system/edge-node.service.d"
 
 
@@ -219,7 +220,7 @@ def boots_without_camera(scene: Scene) -> str:
     """Also without a battery clock, as a Pi: it wakes up in the past."""
     scene.machine.power_off()
     begun = time.monotonic()
-    scene.machine.power_on(clock="2021-02-03T04:05:06", kernel_words="modprobe.blacklist=vivid")
+    scene.machine.power_on(clock=LONG_AGO, kernel_words="modprobe.blacklist=vivid")
     scene.machine.wait_for_shell()
     scene.ear.wait("status", 600, begun, lambda m: m.get("state") != "offline")
     told = scene.machine.run("edge-node status 2>&1", check=False)
@@ -232,11 +233,14 @@ def boots_without_camera(scene: Scene) -> str:
 
 
 def has_no_clock(scene: Scene) -> str:
-    """The clock leaps when the network gives the time."""
-    scene.ear.wait_pose()
-    process = scene.main_pid()
-    year = scene.machine.run("date +%Y")
-    expect(year == "2021", f"the machine thinks it is {year}")
+    """The clock leaps when the network gives the time. (systemd itself never wakes up before its own release.)"""
+    if _behind_days(scene) < 1:
+        scene.machine.power_off()
+        scene.machine.power_on(clock=LONG_AGO)
+        scene.machine.wait_for_shell()
+    scene.ear.wait_pose(600)
+    process, behind_days = scene.main_pid(), _behind_days(scene)
+    expect(behind_days > 1, f"the machine is only {behind_days:.1f} days behind")
     leapt = time.monotonic()
     scene.machine.run(f"date -u -s @{int(time.time())}")
     after = scene.ear.wait("pose", 300, time.monotonic(), count=5)
@@ -244,7 +248,14 @@ def has_no_clock(scene: Scene) -> str:
     expect(all(0 <= age < 60_000 for age in late), f"ages after the step: {late}")
     expect(scene.main_pid() == process, "it was restarted")
     expect(abs(after[-1].json["ts"] - time.time()) < 120, "capture times did not follow the clock")
-    return f"poses in {year}, poses {after[0].at_s - leapt:.1f} s after the leap to today, ages at most {max(late):.0f} ms, same process"
+    return (
+        f"poses {behind_days:.0f} days in the past, and {after[0].at_s - leapt:.1f} s after the leap to today;"
+        f" ages at most {max(late):.0f} ms, same process"
+    )
+
+
+def _behind_days(scene: Scene) -> float:
+    return (time.time() - int(scene.machine.run("date +%s"))) / 86_400
 
 
 def _shape(pose: Heard) -> str:
