@@ -93,7 +93,7 @@ function showHealth(health) {
   byId("fps-now").textContent = health.fps.toFixed(1);
   const rows = {
     Model: facts.model, Engine: facts.engine, Camera: facts.camera, Accelerator: health.accelerator || "nothing yet",
-    MQTT: health.problems.mqtt ? "not connected" : health.facts.mqtt_broker,
+    MQTT: health.problems.mqtt ? "not connected" : health.facts.mqtt_broker ?? "off",
     ...temperature(health.facts), Frames: health.frames.toLocaleString(), Viewers: health.viewers, ...faults(health.counters), Version: facts.version,
   };
   byId("facts").replaceChildren(...Object.entries(rows).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
