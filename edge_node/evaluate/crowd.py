@@ -44,11 +44,14 @@ class _Walk:
 
 
 class Crowd:
-    """``figures`` people over ``frames`` frames; another ``seed`` gives other ways."""
+    """``figures`` people over ``frames`` frames; another ``seed`` gives other ways. ``vigour`` 1 walks, 2 swings its limbs twice as far
+    and as fast.
+    """
 
-    def __init__(self, pictures: Sequence[Picture], figures: int, frames: int, seed: int) -> None:
+    def __init__(self, pictures: Sequence[Picture], figures: int, frames: int, seed: int, vigour: float = 1.0) -> None:
         """Raises ``AnnotationError`` when too few people in the pictures can be cut out."""
         self._pictures, self._figures, self._frames, self._seed = pictures, figures, frames, seed
+        self._vigour = vigour
         self._people = cutouts(pictures, figures)
         self.name = f"crowd of {figures}, way {seed}"
 
@@ -65,20 +68,19 @@ class Crowd:
             people: list[TruePerson] = []
             for number, (cutout, walk) in enumerate(zip(self._people, walks, strict=True)):
                 matrix = walk.affine(cutout, index / FPS)
-                now = _posed(cutout, walk, index / FPS)
+                now = self._posed(cutout, walk, index / FPS)
                 covered = _paste(image, now, matrix)
                 people = [_hidden_by(person, covered) for person in people]
                 people.append(moved(now.person, matrix, number + 1, SIZE_PX))
             true = tuple(replace(p, demanded=p.demanded and int((p.keypoints_px[:, 2] == 2).sum()) >= FEWEST_VISIBLE) for p in people)
             yield TrueFrame(noisy(image, index), true, cut=index == 0)
 
-
-def _posed(cutout: Cutout, walk: _Walk, t_s: float) -> Cutout:
-    """The cut-out with arms and legs as they are at ``t_s``."""
-    height, width = cutout.opacity.shape
-    limbs = Limbs(cutout.person.keypoints_px, (width, height), walk.stride_s)
-    image, opacity = limbs.drawn(cutout.image, cutout.opacity, t_s)
-    return Cutout(image, opacity, replace(cutout.person, keypoints_px=limbs.keypoints(t_s)))
+    def _posed(self, cutout: Cutout, walk: _Walk, t_s: float) -> Cutout:
+        """The cut-out with arms and legs as they are at ``t_s``."""
+        height, width = cutout.opacity.shape
+        limbs = Limbs(cutout.person.keypoints_px, (width, height), walk.stride_s / self._vigour, self._vigour)
+        image, opacity = limbs.drawn(cutout.image, cutout.opacity, t_s)
+        return Cutout(image, opacity, replace(cutout.person, keypoints_px=limbs.keypoints(t_s)))
 
 
 def _walks(figures: int, seed: int) -> list[_Walk]:

@@ -34,12 +34,13 @@ Points = NDArray[np.float64]
 
 
 class Limbs:
-    """The limbs of one cut-out, swinging once in ``period_s``."""
+    """The limbs of one cut-out, swinging once in ``period_s``; ``reach`` 1 as somebody who walks, 2 twice as far."""
 
-    def __init__(self, keypoints_px: KeypointArray, size_px: tuple[int, int], period_s: float) -> None:
+    def __init__(self, keypoints_px: KeypointArray, size_px: tuple[int, int], period_s: float, reach: float = 1.0) -> None:
         self._rest = keypoints_px.astype(np.float64)
         self._size = size_px
         self._period_s = period_s
+        self._reach = reach
         columns, rows = (-(-side // GRID_PX) + 1 for side in size_px)
         self._grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1) * float(GRID_PX)
 
@@ -48,7 +49,7 @@ class Limbs:
         moved = self._rest.copy()
         for number, (chain, swing) in enumerate(zip(CHAINS, SWING, strict=True)):
             root, middle, end = (INDEX[name] for name in chain)
-            angle = swing * math.sin(2 * math.pi * t_s / self._period_s + (math.pi if number in (1, 2) else 0))
+            angle = self._reach * swing * math.sin(2 * math.pi * t_s / self._period_s + (math.pi if number in (1, 2) else 0))
             moved[middle, :2] = moved[root, :2] + _turned(self._rest[middle, :2] - self._rest[root, :2], angle)
             moved[end, :2] = moved[middle, :2] + _turned(self._rest[end, :2] - self._rest[middle, :2], LOWER * angle)
         return moved.astype(np.float32)
