@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_node import log, paths
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
     parser.add_argument("--source", metavar="SOURCE", help="clip or camera to use (default: a sample clip, fetched once)")
     parser.add_argument("--directory", type=Path, metavar="DIR", help="folder of the model files (default: this node's own)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="end after so long (default: at the end of the clip; 10 s without one)")
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="end so long after the first pose (default: at the end of the clip; 10 s without one)"
+    )
     parser.add_argument("--page", action="store_true", help="also serve the live page")
 
 
@@ -66,12 +69,10 @@ def _run_node(settings: Settings, port: int, seconds: float | None) -> int:
     from edge_node.node import Node, Wish  # noqa: PLC0415 - the words above come first, the heavy imports then
 
     node = Node(settings)
-    subscriber = _Subscriber(port)
+    timer = threading.Timer(seconds or 0, node.ask, [Wish.STOP])
+    timer.daemon = True
+    subscriber = _Subscriber(port, timer.start if seconds else lambda: None)
     with subscriber:
-        timer = threading.Timer(seconds or 0, node.ask, [Wish.STOP])
-        timer.daemon = True
-        if seconds:
-            timer.start()
         code = node.run()
         timer.cancel()
     print(f"\n{subscriber.poses} poses arrived, {subscriber.with_people} of them with people, p50 age {subscriber.age_ms:.0f} ms.")
@@ -82,9 +83,10 @@ def _run_node(settings: Settings, port: int, seconds: float | None) -> int:
 
 
 class _Subscriber:
-    """Prints what arrives at the broker, twice a second."""
+    """Prints what arrives at the broker, twice a second; calls ``on_first`` when the first pose is there."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, on_first: Callable[[], None]) -> None:
+        self._on_first = on_first
         self._client = Client("127.0.0.1", port)
         self._thread = threading.Thread(target=self._listen, name="demo-subscriber", daemon=True)
         self._ages_ms: list[float] = []
@@ -111,6 +113,8 @@ class _Subscriber:
         printed_s = 0.0
         while not self._stopped.is_set():
             for _, people in self._client.poses(timeout_s=0.2):
+                if self.poses == 0:
+                    self._on_first()
                 self.poses += 1
                 self.with_people += bool(people.people)
                 self._ages_ms.append((time.monotonic_ns() - people.captured_ns) / 1e6)
