@@ -38,7 +38,7 @@ from edge_node.sink.mqtt import mqtt_sink
 from edge_node.sink.mqtt_node import About
 
 STAGES = ("sample", "invoke", "decode", "track", "smooth")
-START_S = 60.0
+START_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,7 @@ def measure(config: Config, runs: int, frames: int) -> Result:
         os.environ.pop("STATE_DIRECTORY", None)
         port = stack.enter_context(local_broker()) if mosquitto() else None
         config = _for_bench(config, port)
-        startup_s = statistics.median(_startup_s(config) for _ in range(min(runs, 3)))
-        return _measure(config, port, runs, frames, startup_s)
+        return _measure(config, port, runs, frames)
 
 
 def _for_bench(config: Config, port: int | None) -> Config:
@@ -123,7 +122,7 @@ def _for_bench(config: Config, port: int | None) -> Config:
     return override(config, values)
 
 
-def _measure(config: Config, port: int | None, runs: int, frames: int, startup_s: float) -> Result:
+def _measure(config: Config, port: int | None, runs: int, frames: int) -> Result:
     health = Health()
     settings = Settings(lambda: config)
     engine = create_engine(config.model, health)
@@ -139,6 +138,7 @@ def _measure(config: Config, port: int | None, runs: int, frames: int, startup_s
         allocated_kb = loop.allocated_kb()
         time.sleep(0.2)  # the last poses are on their way
         arrivals = subscriber.arrivals_ns() if subscriber else {}
+    startup_s = statistics.median(_startup_s(config) for _ in range(min(runs, 3)))
     return _result(config, engine, _Measured(measured, seen.people, health, arrivals, used_mb, allocated_kb, startup_s))
 
 

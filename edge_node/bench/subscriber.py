@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_node.errors import EdgeNodeError
 
-START_S = 15.0
+START_S = 60.0
 
 
 class Subscriber:

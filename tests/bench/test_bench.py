@@ -13,6 +13,8 @@ from edge_node.commands.bench import COLUMNS, append_row
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.timeout(400)  # it starts a broker, a subscriber and a node: on a busy machine that takes its time
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
@@ -23,7 +25,7 @@ def result(tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(output))
         lines: list[str] = []
         patch.setattr("builtins.print", lambda text="", **_: lines.append(str(text)))
-        words = ["bench", "--source", "synthetic", "--people", "1", "--runs", "2", "--frames", "50", "--json", "--row", str(output)]
+        words = ["bench", "--source", "synthetic", "--people", "1", "--runs", "1", "--frames", "50", "--json", "--row", str(output)]
         code = main([*words, "--set", "model.name=marker", "--set", "model.threads=1", "--set", "camera.fps=120"])
     assert code == 0
     return json.loads(lines[-1]), output
@@ -36,14 +38,14 @@ def test_the_result_has_every_promised_key(result):
     assert {"capture", "sample", "invoke", "decode", "track", "smooth", "publish"} <= set(measured["stages"])
     assert measured["threads"] == 1
     assert measured["people"] == 1
-    assert len(measured["runs"]) == 2
+    assert len(measured["runs"]) == 1
 
 
 def test_figures_hang_together(result):
     measured, _ = result
     assert measured["ratio"] == pytest.approx(measured["fps"] / measured["bare_invoke_fps"], rel=0.2)
     assert 0 < measured["stages"]["invoke"]["p50"] <= measured["end_to_end_ms"]["p50"]
-    assert measured["frames"] == 100
+    assert measured["frames"] == 50
     assert 20 < measured["rss_mb"] < 1000
     assert measured["cpu_ms_per_frame"] > 0
 
@@ -78,3 +80,16 @@ def test_the_guard_compares_with_the_last_row_of_the_same_kind(result, tmp_path)
     assert check.last_like(path, {**row, "threads": "7"}) is None
     assert check.fell(0.71, 0.8)
     assert not check.fell(0.73, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--source", "/nowhere.mp4", "--set", "model.name=marker"], "/nowhere.mp4: no such file or folder"),
+        (["--set", "model.name=nothing"], "model nothing: no such model"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_in_one_line(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert main(["bench", *words]) == 1
+    assert said in capsys.readouterr().err.strip().splitlines()[-1]
