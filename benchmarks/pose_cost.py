@@ -1,0 +1,119 @@
+"""What pose estimation costs beside the model: decoding a square, and attention, tracking and smoothing of a frame.
+
+    python benchmarks/pose_cost.py MODEL.tflite COCO_DIRECTORY
+
+Each figure is the median over pictures of the quickest of several runs, in milliseconds: what the work itself costs, not what
+else the machine does at the time. The invoke of the same run stands beside it.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_node.config.models import Config, Model
+from edge_node.data import Region
+from edge_node.engine import Heads, Quantised
+from edge_node.engine.cpu import open_cpu_engine
+from edge_node.pose.attention import Attention
+from edge_node.pose.finding import CENTRE_THRESHOLD, MOST_FINDS, look
+from edge_node.pose.movenet import decode
+from edge_node.pose.region import sampler, whole_frame
+from edge_node.pose.smoothing import BodyFilter
+from edge_node.pose.tracking import NOTICE_SCORE, Sighting, Tracker
+
+REPEATS = 15
+PICTURES = 30
+PEOPLE = 4
+FRAMES = 120
+
+
+def quickest_ms(work: Callable[[], object]) -> float:
+    """The quickest of several runs."""
+    best = float("inf")
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best * 1e3
+
+
+def own(head: Quantised) -> Quantised:
+    """A copy that outlives the interpreter's memory."""
+    return Quantised(head.values.copy(), head.scale, head.zero_point)
+
+
+def kept(heads: Heads) -> Heads:
+    """Heads that outlive the decode call."""
+    return Heads(own(heads.centre), own(heads.heatmap), own(heads.offset), own(heads.regression), heads.centre_weighted, heads.closeness)
+
+
+def decoding(heads: list[Heads]) -> None:
+    """Print the cost of decoding everyone."""
+    costs = [quickest_ms(lambda h=h: decode(h, CENTRE_THRESHOLD, MOST_FINDS)) for h in heads]
+    people = [len(decode(h, CENTRE_THRESHOLD, MOST_FINDS).centre) for h in heads]
+    print(
+        f"decode: {np.median(costs):.3f} ms a square (mean {np.mean(costs):.3f}, most {np.max(costs):.3f}), {np.mean(people):.1f} people a square"
+    )
+
+
+def following(engine, image: np.ndarray) -> None:  # noqa: ANN001 - any engine
+    """Print the cost of attention, tracking and smoothing while four people are followed."""
+    config = Config()
+    pose = max(look(engine, image, [whole_frame(image.shape[1], image.shape[0])], 0.2)[0].poses, key=lambda p: p.score)
+    size = max(image.shape[:2])
+    attention, tracker, filters = Attention(), Tracker(), [BodyFilter() for _ in range(PEOPLE)]
+    spent = {"attention": [], "tracking": [], "smoothing": []}
+    for number in range(1, FRAMES):
+        now_ns = number * 33_000_000
+        started = time.perf_counter()
+        looks = attention.plan(tracker.wanted(now_ns, 0.2), PEOPLE * size, size, budget=PEOPLE + 1, full=False)
+        planned = time.perf_counter()
+        sightings = []
+        for person in range(PEOPLE):
+            moved = pose.keypoints_px.copy()
+            moved[:, 0] += person * size + number
+            there = type(pose)(moved, max(pose.score, NOTICE_SCORE))
+            sightings += [Sighting(there, x.track) for x in looks if x.track is None or inside(x.region, moved)]
+        found = time.perf_counter()
+        tracks = tracker.update(sightings, {x.track for x in looks if x.track is not None}, now_ns, PEOPLE, 0.2)
+        tracked = time.perf_counter()
+        for track, steady in zip(tracks, filters, strict=False):
+            steady.apply(track.keypoints_px, track.size_px, now_ns, config.smoothing)
+        spent["attention"].append((planned - started) * 1e3)
+        spent["tracking"].append((tracked - found) * 1e3)
+        spent["smoothing"].append((time.perf_counter() - tracked) * 1e3)
+    for name, costs in spent.items():
+        print(f"{name}: {np.percentile(costs[FRAMES // 4 :], 20):.3f} ms a frame with {len(tracks)} people")
+
+
+def inside(region: Region, keypoints_px: np.ndarray) -> bool:
+    """Whether the person's middle lies in the square."""
+    x, y = keypoints_px[:, :2].mean(axis=0)
+    return region.left_px < x < region.left_px + region.side_px and region.top_px < y < region.top_px + region.side_px
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("coco", type=Path)
+    arguments = parser.parse_args()
+    engine = open_cpu_engine(Model(name=str(arguments.model), threads=1))
+    paths = sorted((arguments.coco / "images").glob("*.jpg"))[:PICTURES]
+    images = [np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1]) for path in paths]
+    inferences = [engine.infer([sampler(i, whole_frame(i.shape[1], i.shape[0]))], kept)[0] for i in images]
+    print(f"{engine.description}; invoke {min(i.invoke_ms for i in inferences):.2f} ms")
+    target = np.zeros((engine.input_size_px, engine.input_size_px, 3), np.uint8)
+    fills = [sampler(i, whole_frame(i.shape[1], i.shape[0])) for i in images]
+    print(f"sample: {np.median([quickest_ms(lambda f=f: f(target)) for f in fills]):.3f} ms a square")
+    decoding([i.result for i in inferences])
+    following(engine, images[0])
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()
