@@ -55,9 +55,8 @@ def decoding(heads: list[Heads]) -> None:
     """Print the cost of decoding everyone."""
     costs = [quickest_ms(lambda h=h: decode(h, CENTRE_THRESHOLD, MOST_FINDS)) for h in heads]
     people = [len(decode(h, CENTRE_THRESHOLD, MOST_FINDS).centre) for h in heads]
-    print(
-        f"decode: {np.median(costs):.3f} ms a square (mean {np.mean(costs):.3f}, most {np.max(costs):.3f}), {np.mean(people):.1f} people a square"
-    )
+    spread = f"mean {np.mean(costs):.3f}, most {np.max(costs):.3f}"
+    print(f"decode: {np.median(costs):.3f} ms a square ({spread}), {np.mean(people):.1f} people a square")
 
 
 def following(engine, image: np.ndarray) -> None:  # noqa: ANN001 - any engine
@@ -70,7 +69,7 @@ def following(engine, image: np.ndarray) -> None:  # noqa: ANN001 - any engine
     for number in range(1, FRAMES):
         now_ns = number * 33_000_000
         started = time.perf_counter()
-        looks = attention.plan(tracker.wanted(now_ns, 0.2), PEOPLE * size, size, budget=PEOPLE + 1, full=False)
+        looks = attention.plan(tracker.wanted(now_ns), PEOPLE * size, size, budget=PEOPLE + 1, full=False)
         planned = time.perf_counter()
         sightings = []
         for person in range(PEOPLE):

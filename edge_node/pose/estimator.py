@@ -70,7 +70,7 @@ class Estimator:
         )
 
     def _looks(self, frame: Frame, config: Config) -> list[Look]:
-        wanted = self._tracker.wanted(frame.media_ns, config.pose.score_threshold)
+        wanted = self._tracker.wanted(frame.media_ns)
         full = sum(not p.misses for p in wanted) >= config.pose.max_people
         return self._attention.plan(wanted, frame.width_px, frame.height_px, budget=self._pace.budget(config), full=full)
 

@@ -9,11 +9,9 @@ from edge_node.engine import Engine
 from edge_node.pose.attention import crop_of, scan_squares
 from edge_node.pose.finding import DUPLICATE_OKS, look
 from edge_node.pose.region import whole_frame
-from edge_node.pose.similarity import areas_px, extent_px, oks, suppress
+from edge_node.pose.similarity import Box, areas_px, extent_px, oks, suppress
 from edge_node.pose.skeleton import KEYPOINTS
-from edge_node.pose.track import extent_side
-
-Box = tuple[float, float, float, float]
+from edge_node.pose.track import side_of
 
 THRESHOLD = 0.2
 """Keypoints count from this score on."""
@@ -100,7 +98,7 @@ def _tiles(width_px: int, height_px: int) -> list[Region]:
 
 def _looked_at(image: Image, engine: Engine, region: Region) -> list[_Find]:
     poses = look(engine, image, [region], THRESHOLD)[0].poses
-    return [_Find(p, extent_side(p.keypoints_px, THRESHOLD) / region.side_px) for p in poses]
+    return [_Find(p, side_of(extent_px(p.keypoints_px, THRESHOLD)) / region.side_px) for p in poses]
 
 
 def _best(finds: list[_Find]) -> list[_Find]:

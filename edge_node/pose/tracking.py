@@ -1,14 +1,18 @@
 """Who is who: finds of one frame → people with identities that last over frames."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_node.data import Pose
+from edge_node.data import KeypointArray, Pose
 from edge_node.pose.attention import Wanted
-from edge_node.pose.similarity import areas_px, extent_px, oks
-from edge_node.pose.track import Track, extent_side
+from edge_node.pose.similarity import Box, area_of, extents_px, oks
+from edge_node.pose.track import Track, side_of
+
+Floats = NDArray[np.float32]
 
 NOTICE_SCORE = 0.22
 """Somebody new with this score is looked at more closely;"""
@@ -25,10 +29,10 @@ SAME_PERSON = 0.15
 """Least loose OKS of a find with where somebody is expected."""
 OWN_CROP_BONUS = 0.25
 """A find in somebody's own crop is theirs before anybody else's."""
-SAME_FIND = 0.6
-"""Finds more alike (strict OKS) are the same body, seen in two squares."""
+SAME_FIND = 0.85
+"""Finds more alike (loose OKS) are the same body, seen in two squares."""
 KNOWN = 0.3
-"""A find so alike (loose OKS) to somebody who is followed is no newcomer."""
+"""A find so alike (loose OKS) to somebody in view is no newcomer."""
 
 FORGET_AFTER_S = 1.5
 """So long the identity of somebody out of sight is kept."""
@@ -48,6 +52,18 @@ class Sighting:
     track: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Stranger:
+    """A find that is nobody's, and the extent of its joints."""
+
+    sighting: Sighting
+    extent: Box
+
+    @property
+    def pose(self) -> Pose:
+        return self.sighting.pose
+
+
 class Tracker:
     """Holds everyone who is followed. ``update`` once a frame."""
 
@@ -61,13 +77,9 @@ class Tracker:
         """Everyone, also who is out of sight at the moment."""
         return self._tracks
 
-    def wanted(self, now_ns: int, threshold: float) -> list[Wanted]:
+    def wanted(self, now_ns: int) -> list[Wanted]:
         """Whom attention should look for, and where."""
-        people = []
-        for track in self._tracks:
-            x0, y0, x1, y1 = extent_px(track.expected_px(now_ns), threshold)
-            people.append(Wanted(track.key, ((x0 + x1) / 2, (y0 + y1) / 2), track.size_px, track.waited, track.misses))
-        return people
+        return [Wanted(t.key, t.expected_middle_px(now_ns), t.size_px, t.waited, t.misses) for t in self._tracks]
 
     def update(self, sightings: Sequence[Sighting], looked: set[int], now_ns: int, max_people: int, threshold: float) -> list[Track]:
         """Takes in what was found in a frame; returns those to tell of: seen now, or not looked at and carried on.
@@ -84,79 +96,74 @@ class Tracker:
         self._name(now_ns, threshold)
         return [t for t in self._tracks if t.id and (t.seen_now or not t.misses)]
 
-    def _assign(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[Sighting]:
-        """Gives each track its best find; returns the finds that are nobody's."""
-        if not self._tracks or not sightings:
-            return list(sightings)
+    def _assign(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[_Stranger]:
+        """Gives each track its best find; returns the finds that are like nobody in view."""
+        if not sightings:
+            return []
         finds = np.stack([s.pose.keypoints_px for s in sightings])
-        expected = np.stack([t.expected_px(now_ns) for t in self._tracks])
-        alike = oks(finds, expected, areas_px(expected, threshold), threshold, LOOSENESS)
+        extents = extents_px(finds, threshold)
+        if not self._tracks:
+            return [_Stranger(s, e) for s, e in zip(sightings, extents, strict=True)]
+        among, alike = self._likeness(finds, extents, now_ns, threshold)
         own = np.array([[s.track == t.key for t in self._tracks] for s in sightings])
-        fit = np.array([s.pose.score >= STAY_SCORE for s in sightings])
-        value = np.where((alike >= SAME_PERSON) & fit[:, None], alike + OWN_CROP_BONUS * own, -1.0)
-        same = oks(finds, finds, areas_px(finds, threshold), threshold) if len(finds) > 1 else np.ones((1, 1), np.float32)
-        taken: set[int] = set()
+        fit = np.array([[s.pose.score >= STAY_SCORE] for s in sightings])
+        value = np.where((alike >= SAME_PERSON) & fit, alike + OWN_CROP_BONUS * own, -1.0)
+        known = np.zeros(len(sightings), np.bool_)
         while value.max() > 0:
             find, who = divmod(int(value.argmax()), value.shape[1])
-            taken.add(find)
-            self._tracks[who].take(sightings[find].pose, now_ns, threshold)
+            self._tracks[who].take(sightings[find].pose, extents[find], now_ns, threshold)
             value[:, who] = -1
-            value[same[:, find] >= SAME_FIND] = -1
-        return self._strangers([s for i, s in enumerate(sightings) if i not in taken], now_ns, threshold)
+            value[among[:, find] >= SAME_FIND] = -1
+            known |= among[:, find] >= KNOWN
+        for who, track in enumerate(self._tracks):
+            if not track.seen_now and not track.misses:
+                known |= alike[:, who] >= KNOWN
+        return [_Stranger(s, e) for s, e, k in zip(sightings, extents, known.tolist(), strict=True) if not k]
 
-    def _strangers(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[Sighting]:
-        """Those of the finds that are like nobody who is in view."""
-        in_view = [t.expected_px(now_ns) for t in self._tracks if t.seen_now or not t.misses]
-        if not in_view or not sightings:
-            return list(sightings)
-        finds, known = np.stack([s.pose.keypoints_px for s in sightings]), np.stack(in_view)
-        alike = oks(finds, known, areas_px(known, threshold), threshold, LOOSENESS).max(axis=1)
-        return [s for s, a in zip(sightings, alike, strict=True) if a < KNOWN]
+    def _likeness(self, finds: KeypointArray, extents: Sequence[Box], now_ns: int, threshold: float) -> tuple[Floats, Floats]:
+        """Loose OKS of the finds [n, 17, 3] among each other, and of finds with where each track is expected."""
+        poses = np.concatenate((finds, [t.expected_px(now_ns) for t in self._tracks]))
+        areas = np.array([area_of(e) for e in (*extents, *(t.extent for t in self._tracks))], np.float32)
+        alike = oks(finds, poses, areas, threshold, LOOSENESS)
+        return alike[:, : len(extents)], alike[:, len(extents) :]
 
-    def _admit(self, sightings: Sequence[Sighting], now_ns: int, max_people: int, threshold: float) -> None:
+    def _admit(self, strangers: Sequence[_Stranger], now_ns: int, max_people: int, threshold: float) -> None:
         """Strangers, the most prominent first: somebody who was lost and comes back, or somebody new while there is room.
 
         In a crop of somebody's own only that person is looked for.
         """
-        new = [s for s in sightings if s.pose.score >= NOTICE_SCORE]
-        if not new:
-            return
-        stack = np.stack([s.pose.keypoints_px for s in new])
-        areas = areas_px(stack, threshold)
-        alike = oks(stack, stack, areas, threshold)
-        taken: list[int] = []
-        for index in sorted(range(len(new)), key=lambda i: -new[i].pose.score * float(np.sqrt(areas[i]))):
-            if any(alike[index, t] >= KNOWN for t in taken):
+        new = sorted((s for s in strangers if s.pose.score >= NOTICE_SCORE), key=lambda s: -s.pose.score * math.sqrt(area_of(s.extent)))
+        taken: list[_Stranger] = []
+        for stranger in new:
+            if any(_alike(stranger, t, threshold) >= KNOWN for t in taken):
                 continue
-            back = self._who_comes_back(new[index], now_ns, threshold) if new[index].pose.score >= APPEAR_SCORE else None
+            back = self._who_comes_back(stranger, now_ns) if stranger.pose.score >= APPEAR_SCORE else None
             if back is not None:
-                back.take(new[index].pose, now_ns, threshold)
-            elif new[index].track is not None or len(self._tracks) >= max_people:
+                back.take(stranger.pose, stranger.extent, now_ns, threshold)
+            elif stranger.sighting.track is not None or len(self._tracks) >= max_people:
                 continue
             else:
-                self._follow(new[index].pose, now_ns, threshold)
-            taken.append(index)
+                self._follow(stranger, now_ns)
+            taken.append(stranger)
 
-    def _who_comes_back(self, sighting: Sighting, now_ns: int, threshold: float) -> Track | None:
+    def _who_comes_back(self, stranger: _Stranger, now_ns: int) -> Track | None:
         """The lost track this find may be, the nearest if several."""
-        pose = sighting.pose
-        x0, y0, x1, y1 = extent_px(pose.keypoints_px, threshold)
-        side = extent_side(pose.keypoints_px, threshold)
+        x0, y0, x1, y1 = stranger.extent
         near: list[tuple[float, Track]] = []
         for track in self._tracks:
-            if not track.id or track.seen_now or not track.misses or sighting.track not in (None, track.key):
+            if not track.id or track.seen_now or not track.misses or stranger.sighting.track not in (None, track.key):
                 continue
-            if not 1 / RETURN_GROWTH <= side / track.size_px <= RETURN_GROWTH:
+            if not 1 / RETURN_GROWTH <= side_of(stranger.extent) / track.size_px <= RETURN_GROWTH:
                 continue
-            a0, b0, a1, b1 = extent_px(track.expected_px(now_ns), threshold)
-            away = float(np.hypot((x0 + x1 - a0 - a1) / 2, (y0 + y1 - b0 - b1) / 2)) / track.size_px
+            x, y = track.expected_middle_px(now_ns)
+            away = math.hypot((x0 + x1) / 2 - x, (y0 + y1) / 2 - y) / track.size_px
             if away <= RETURN_SIZES + RETURN_SIZES_PER_S * track.unseen_s(now_ns):
                 near.append((away, track))
         return min(near, key=lambda n: n[0])[1] if near else None
 
-    def _follow(self, pose: Pose, now_ns: int, threshold: float) -> None:
-        side = extent_side(pose.keypoints_px, threshold)
-        self._tracks.append(Track(self._next_key, pose.keypoints_px, pose.score, now_ns, side))
+    def _follow(self, stranger: _Stranger, now_ns: int) -> None:
+        pose, extent = stranger.pose, stranger.extent
+        self._tracks.append(Track(self._next_key, pose.keypoints_px, pose.score, now_ns, extent, side_of(extent)))
         self._next_key += 1
 
     def _name(self, now_ns: int, threshold: float) -> None:
@@ -165,13 +172,18 @@ class Tracker:
             if track.id or track.score < (APPEAR_SCORE if track.hits >= 2 else SURE_SCORE):
                 continue
             pose = Pose(track.keypoints_px, track.score)
-            back = self._who_comes_back(Sighting(pose, None), now_ns, threshold)
+            back = self._who_comes_back(_Stranger(Sighting(pose, None), track.extent), now_ns)
             if back is not None and track.seen_now:
-                back.take(pose, now_ns, threshold)
+                back.take(pose, track.extent, now_ns, threshold)
                 self._tracks.remove(track)
             else:
                 track.id = self._next_id
                 self._next_id += 1
+
+
+def _alike(a: _Stranger, b: _Stranger, threshold: float) -> float:
+    area = np.array([area_of(b.extent)], np.float32)
+    return float(oks(a.pose.keypoints_px[None], b.pose.keypoints_px[None], area, threshold)[0, 0])
 
 
 def _count_look(track: Track, looked: set[int]) -> None:
