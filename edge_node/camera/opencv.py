@@ -14,7 +14,10 @@ from edge_node.camera.pool import ImagePool
 from edge_node.data import Image
 
 # What OpenCV and FFmpeg would say of a broken stream several times a second, we say once.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+if hasattr(cv2.utils, "logging"):  # OpenCV 5
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+else:
+    cv2.setLogLevel(0)
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when the first video is opened
 
 Capture = Any
