@@ -19,7 +19,7 @@ ANSWER_S = 6.0
 class _Deaf:
     """A ``Listener`` of a connection on which nothing is said."""
 
-    def acknowledged(self, message_id: int) -> None:
+    def acknowledged(self, session: Session, message_id: int) -> None:
         pass
 
     def answered(self, session: Session) -> None:

@@ -76,8 +76,8 @@ def try_broker(config: Mqtt, password: str | None) -> str:
 class _Nobody:
     """Hears nothing: the trial only logs in."""
 
-    def acknowledged(self, message_id: int) -> None:
-        del message_id
+    def acknowledged(self, session: Session, message_id: int) -> None:
+        del session, message_id
 
     def answered(self, session: Session) -> None:
         del session

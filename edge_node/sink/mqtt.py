@@ -53,7 +53,7 @@ class MqttSink:
         self._session: Session | None = None
         self._direct: set[int] = set()
         self._received: deque[Incoming] = deque(maxlen=MAX_WAITING_INCOMING)
-        self._acknowledged: deque[int] = deque()
+        self._acknowledged: deque[tuple[Session, int]] = deque()
         self._stop_waiting = threading.Event()
 
     @property
@@ -101,9 +101,9 @@ class MqttSink:
         """Hold the loop back no longer for a broker that is not there: the node is being stopped."""
         self._stop_waiting.set()
 
-    def acknowledged(self, message_id: int) -> None:
+    def acknowledged(self, session: Session, message_id: int) -> None:
         """See ``Listener``; on the network thread."""
-        self._acknowledged.append(message_id)
+        self._acknowledged.append((session, message_id))
 
     def answered(self, session: Session) -> None:
         """See ``Listener``; on the network thread."""
@@ -116,21 +116,25 @@ class MqttSink:
     def _keep_up(self) -> None:
         """Notice a new or lost connection, acknowledgements and what came in."""
         self._link.check()
+        self._take_acknowledgements()
         session = self._link.session
         if session is not self._session:
             self._use(session)
-        ids = [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
-        self._direct.difference_update(ids)
-        self._outbox.acknowledged(ids)
         for _ in range(len(self._received)):
             message = self._received.popleft()
             for speaker in self._speakers:
                 self._say(speaker.heard(message))
 
+    def _take_acknowledgements(self) -> None:
+        # Ids are of one connection: a late acknowledgement of the last one must not be taken for another message of this one.
+        came = [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
+        ids = [message_id for session, message_id in came if session is self._session]
+        self._direct.difference_update(ids)
+        self._outbox.acknowledged(ids)
+
     def _use(self, session: Session | None) -> None:
         self._session = session
         self._direct.clear()
-        self._acknowledged.clear()
         self._outbox.attach(session.publish if session else None)
         if session is not None:
             for topic_filter in dict.fromkeys(f for speaker in self._speakers for f in speaker.subscriptions):

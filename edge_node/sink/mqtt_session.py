@@ -59,7 +59,7 @@ class RefusedError(SinkError):
 class Listener(Protocol):
     """Whoever is told what comes in. Called on the connection's network thread: must not wait."""
 
-    def acknowledged(self, message_id: int) -> None:
+    def acknowledged(self, session: "Session", message_id: int) -> None:
         """The broker has taken a message of QoS 1 (or one of QoS 0 went to the network)."""
 
     def answered(self, session: "Session") -> None:
@@ -259,7 +259,7 @@ class Session:
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties) -> None:
         if reason.is_failure:
             self._denied(f"does not take a message of this node ({reason.getName()})")
-        self._listener.acknowledged(mid)  # refused or not, sending it again would not help
+        self._listener.acknowledged(self, mid)  # refused or not, sending it again would not help
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None) -> None:
         if any(reason.is_failure for reason in reasons):

@@ -22,7 +22,7 @@ from edge_node.sink.mqtt_node import About
 from edge_node.sink.thread import SinkThread
 
 
-def wait_for(condition, timeout_s=10.0):
+def wait_for(condition, timeout_s=30.0):
     """The condition's value once it is true; fails when it never is."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -86,6 +86,8 @@ class Heard:
     retained: bool
     at: float
     properties: object = None
+    again: bool = False
+    """The broker says that it sends this a second time."""
 
     @property
     def json(self):
@@ -126,7 +128,7 @@ class Ear:
         self.client.connect("127.0.0.1", self.port, keepalive_s, clean_start=False, properties=properties)
 
     def _on_message(self, _client, _data, m):
-        self.heard.append(Heard(m.topic, m.payload, m.qos, bool(m.retain), time.time(), m.properties))
+        self.heard.append(Heard(m.topic, m.payload, m.qos, bool(m.retain), time.time(), m.properties, bool(m.dup)))
 
     def of(self, suffix, node="n1"):
         """What came on one topic of the node, or on all below it with ``/#``."""
