@@ -17,7 +17,7 @@ from edge_node.data import Image
 if hasattr(cv2.utils, "logging"):  # OpenCV 5
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 else:
-    cv2.setLogLevel(0)
+    cv2.setLogLevel(0)  # type: ignore[attr-defined] # OpenCV 4, whose type information is not the one installed for checking
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when the first video is opened
 
 Capture = Any
