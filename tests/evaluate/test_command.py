@@ -96,6 +96,15 @@ def test_what_cannot_be_measured_is_said_in_one_line(shared, words, code, line):
     assert [text for text in done.stderr.splitlines() if not text.startswith("INFO:")] == [line]
 
 
+def test_an_edge_tpu_that_is_asked_for_must_be_there(shared):
+    done = evaluate(
+        "--model", shared.models / MODEL, "--set", "model.threads=1", "--set", "model.accelerator=edgetpu", "--coco", shared.coco
+    )
+    assert done.returncode == 1
+    assert "the Edge TPU cannot be used" in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("text", ["0", "-3", "many"])
 def test_a_budget_is_a_positive_number(text):
     done = evaluate("--coco", ".", "--max-inferences", text)
