@@ -116,7 +116,8 @@ class Client:
         try:
             self._paho.connect(*self._address)
         except (OSError, ValueError) as error:
-            raise ClientError(f"the broker at {place} cannot be reached: {error}") from None
+            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            raise ClientError(f"the broker at {place} cannot be reached: {reason}") from None
         self._paho.loop_start()
         if not self._ready.wait(CONNECT_TIMEOUT_S) or self._refusal is not None:
             self.close()

@@ -18,6 +18,7 @@ from edge_node.sink.outgoing import Incoming, Outgoing
 
 STATUS_INTERVAL_S = 1.0
 INFO_INTERVAL_S = 1.0
+FIRST_HEALTH_S = 5.0
 HEALTH_OUTLIVES = 3
 """A health message expires after so many intervals: its absence means something."""
 
@@ -45,6 +46,7 @@ class NodeSpeaker:
         self._problems: dict[str, str] | None = None
         self._info: messages.Info | None = None
         self._status_due_s = self._info_due_s = self._health_due_s = 0.0
+        self._health_is_first = True
 
     def will(self) -> bytes:
         """What the broker is to say when it loses the node."""
@@ -53,6 +55,7 @@ class NodeSpeaker:
     def connected(self) -> Iterable[Outgoing]:
         self._problems = self._info = None
         self._status_due_s = self._info_due_s = self._health_due_s = 0.0
+        self._health_is_first = True
         return self.tick()
 
     def saw(self, people: People) -> Iterable[Outgoing]:  # noqa: ARG002 - nothing to say of a single frame
@@ -68,7 +71,9 @@ class NodeSpeaker:
             yield from self._info_if_changed()
         if now_s >= self._health_due_s:
             interval_s = self._settings.current.mqtt.health_interval_s
-            self._health_due_s = now_s + interval_s
+            # The first after connecting may be of a node that has just begun: the next comes soon.
+            self._health_due_s = now_s + (min(interval_s, FIRST_HEALTH_S) if self._health_is_first else interval_s)
+            self._health_is_first = False
             yield self._outgoing("health", encode(self._health_now()), 0, expiry_s=max(int(HEALTH_OUTLIVES * interval_s), 10))
 
     def heard(self, message: Incoming) -> Iterable[Outgoing]:  # noqa: ARG002 - nothing is asked of it
