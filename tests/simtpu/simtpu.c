@@ -210,11 +210,10 @@ static status misbehave(context *c) {
     struct control *ctl = get_control();
     uint32_t fault = atomic_exchange(&ctl->fault, FAULT_NONE);
     if (fault == FAULT_NONE) return STATUS_OK;
-    atomic_fetch_add(&ctl->faults, 1);
+    if (fault == FAULT_VANISH) atomic_store(&ctl->present, 0); /* and dies, as with an unplugged stick */
+    atomic_fetch_add(&ctl->faults, 1); /* last: whoever waits for it may plug the device in again at once */
     switch (fault) {
     case FAULT_VANISH:
-        atomic_store(&ctl->present, 0); /* and dies as on an unplugged stick: */
-        /* fall through */
     case FAULT_ABORT:
         fprintf(stderr, "F driver/usb/usb_driver.cc:857] transfer on tag 2 failed. Abort. Deadline exceeded: USB transfer error 5 [LibUsbDataOutCallback]\n");
         abort();
