@@ -10,6 +10,7 @@ __all__ = ["compiled_model", "cpu_model", "device", "tpu"]
 def _patience(monkeypatch):
     """The stand-in computes on this machine's processor: where other programs keep that busy, it is slower than any device."""
     monkeypatch.setattr("edge_node.engine.edgetpu.SHORTEST_DEADLINE_S", 1.0)
+    monkeypatch.setattr("edge_node.engine.create.FIRST_ATTEMPT_S", 30.0)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def shapes(heads):
     return heads.heatmap.values.shape
 
 
-def wait_until(holds, seconds=10.0):
+def wait_until(holds, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not come about in time"
