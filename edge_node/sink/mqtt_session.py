@@ -164,7 +164,14 @@ class Session:
         self._wake.close()
         if not self._thread.is_alive():
             self._woken.close()
+            self._forget_callbacks()
         self.lost.set()
+
+    def _forget_callbacks(self) -> None:
+        """They refer back to this session; without them paho's own sockets are closed at once and not when cycles are collected."""
+        client = self._client
+        client.on_connect = client.on_disconnect = client.on_publish = None
+        client.on_subscribe = client.on_unsubscribe = client.on_message = None
 
     def _wake_up(self) -> None:
         with contextlib.suppress(OSError):  # the thread has ended: nobody is left to be woken
