@@ -47,19 +47,3 @@ def to_frame(keypoints: KeypointArray, region: Region) -> KeypointArray:
     moved[..., 0] += region.left_px
     moved[..., 1] += region.top_px
     return moved
-
-
-def to_region(points_px: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
-    """Frame pixels [..., 2] as 0..1 of the square."""
-    origin = np.array([region.left_px, region.top_px], dtype=np.float32)
-    return (points_px - origin) / np.float32(region.side_px)
-
-
-def overlap(a: Region, b: Region) -> float:
-    """Intersection over union of two squares, 0..1."""
-    width = min(a.left_px + a.side_px, b.left_px + b.side_px) - max(a.left_px, b.left_px)
-    height = min(a.top_px + a.side_px, b.top_px + b.side_px) - max(a.top_px, b.top_px)
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / (a.side_px**2 + b.side_px**2 - both)
