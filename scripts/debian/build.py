@@ -121,6 +121,8 @@ def _environment(tree: Path, arguments: argparse.Namespace, scratch: Path) -> No
     (checkout / "README.md").touch()
     _pip("install", *target, "--upgrade", checkout, failure="edge_node itself cannot be packaged")
     shutil.rmtree(packages / "bin", ignore_errors=True)  # launchers for the building machine's Python
+    for cache in list(packages.rglob("__pycache__")):  # some wheels bring one; it is made where the package is installed
+        shutil.rmtree(cache)
     for name in UNUSED:
         path = packages / name
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
