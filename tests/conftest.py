@@ -1,5 +1,6 @@
 """What tests share: the real models, clips and pictures, found once and never skipped over."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -44,3 +45,13 @@ def _own_runtime_directory() -> Iterator[None]:
         patch.setenv("XDG_RUNTIME_DIR", directory)
         patch.delenv("RUNTIME_DIRECTORY", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A verb that a test runs in this process sets up logging, on a standard error that is gone with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
