@@ -2,17 +2,23 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from edge_node.config.load import load
-from edge_node.data import People
+from edge_node.config.models import Model
+from edge_node.data import Frame, People
+from edge_node.engine.cpu import open_cpu_engine
+from edge_node.pose.estimator import Estimator
+from tests.conftest import Shared
 
 Serve = Callable[..., Any]
 Standing = Callable[..., People]
@@ -102,6 +108,29 @@ def test_joints_are_drawn_where_the_messages_say(serve: Serve, standing: Standin
         assert colour_at(tab, 0.05, 0.95) == (0, 0, 0)
         expect(tab.locator("#people")).to_have_text("2 people in view")
     assert tab.problems == []  # type: ignore[attr-defined]
+
+
+def test_skeletons_move_with_the_poses_of_a_clip(serve: Serve, browser: Browser, shared: Shared) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    engine = open_cpu_engine(Model(name=str(shared.models / "movenet_single_pose_lightning_ptq.tflite"), threads=1))
+    estimator = Estimator(engine, page.settings, page.health)
+    clip = cv2.VideoCapture(str(shared.clips / "squats.mp4"))
+    noses = []
+    for seq in range(16):
+        image = cv2.cvtColor(clip.read()[1], cv2.COLOR_BGR2RGB)
+        people = estimator.process(Frame(image, seq, time.monotonic_ns(), seq * 200_000_000, 0.0))
+        page.show(people)
+        if seq % 5:
+            continue
+        until(tab, f"edgeNodeDrawn.seq === {seq}")
+        for person in people.people:
+            noses.append(float(person.keypoints[0, 1]))
+            for x, y, score in person.keypoints:
+                if score >= 0.25:
+                    assert colour_at(tab, float(x), float(y)) == pytest.approx((79, 209, 197), abs=8)
+    engine.close()
+    assert max(noses) - min(noses) > 0.1, "she squats"
 
 
 def test_the_drawing_follows_the_person(serve: Serve, standing: Standing, browser: Browser) -> None:
