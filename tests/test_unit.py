@@ -47,11 +47,18 @@ def test_every_secret_may_come_as_a_credential_and_none_has_to():
     assert not [c for c in settings()["LoadCredential"] if ":" in c]
 
 
+def test_newer_systemd_takes_the_same_credentials_without_a_line_about_each_that_is_missing():
+    lines = (ROOT / "systemd" / "credentials.conf").read_text().splitlines()
+    assert "LoadCredential=" in lines
+    assert "ImportCredential=edge-node.*" in lines
+    assert all(c.startswith("edge-node.") for c in settings()["LoadCredential"])
+
+
 @pytest.mark.parametrize("suite", ["trixie", "bookworm"])
 def test_lock_pins_every_dependency_with_hashes_and_names_no_place(suite):
     text = (ROOT / "config" / f"requirements-{suite}.txt").read_text()
     pinned = re.findall(r"^([a-z0-9-]+)==\S+ \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\\n|\n))+", text, re.MULTILINE)
-    assert {"ai-edge-litert", "numpy", "opencv-python-headless", "orjson", "paho-mqtt", "pydantic", "pyyaml"} <= set(pinned)
+    assert {"ai-edge-litert", "numpy", "opencv-python-headless", "orjson", "paho-mqtt", "pydantic", "pyyaml", "websockets"} <= set(pinned)
     assert len(pinned) == text.count("==")
     assert "://" not in text
     assert "--index" not in text
