@@ -8,6 +8,8 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 home=/opt/edge-node
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
+cd /      # "python -m edge_node" takes what is installed, not the checkout
+umask 022 # the service's user reads it, whatever root's own files are like
 
 declare -A files=(
   [/etc/systemd/system/edge-node.service]=systemd/edge-node.service
@@ -15,12 +17,15 @@ declare -A files=(
   [/etc/tmpfiles.d/edge-node.conf]=systemd/edge-node.tmpfiles
   [/etc/udev/rules.d/70-edge-node-coral.rules]=systemd/70-edge-node-coral.rules
 )
+drop_ins=/etc/systemd/system/edge-node.service.d
+if [ "$(systemctl --version | awk 'NR == 1 { print $2 + 0 }')" -ge 254 ]; then files[$drop_ins/credentials.conf]=systemd/credentials.conf; fi
 
 under_systemd() { [ -d /run/systemd/system ]; }
 
 uninstall() {
   if under_systemd; then systemctl disable --now --quiet edge-node.service 2>/dev/null || true; fi
   rm -f "${!files[@]}" /usr/local/bin/edge-node
+  rmdir --ignore-fail-on-non-empty "$drop_ins" 2>/dev/null || true
   rm -rf "$home" "$home.new" "$home.old"
   if [ "$1" = purge ]; then
     rm -rf /etc/edge-node /var/lib/edge-node
@@ -45,17 +50,21 @@ build() {
   esac
   rm -rf "$home.new"
   "$python" -m venv --system-site-packages "$home.new"
+  # Building leaves files beside the source; those would be root's, in the user's checkout.
+  mkdir "$home.new/source"
+  cp -r "$root"/{edge_node,models,pyproject.toml,README.md,LICENSE} "$home.new/source/"
   local pip=("$home.new/bin/python" -m pip install --quiet --disable-pip-version-check)
   if [ -n "$lock" ]; then
     "${pip[@]}" --ignore-installed --no-deps --only-binary=:all: --require-hashes -r "$lock" \
       || fail "the libraries could not be installed as pinned in ${lock#"$root"/}; nothing was changed"
-    "${pip[@]}" --no-deps "$root" || fail "edge_node could not be installed; nothing was changed"
+    "${pip[@]}" --no-deps "$home.new/source" || fail "edge_node could not be installed; nothing was changed"
   else
-    "${pip[@]}" "$root" || fail "edge_node could not be installed; nothing was changed"
+    "${pip[@]}" "$home.new/source[web]" || fail "edge_node could not be installed; nothing was changed"
   fi
+  rm -rf "$home.new/source"
   # The environment moves to its place afterwards, so its launcher names that place.
   printf '#!%s/bin/python\nimport sys\n\nfrom edge_node.cli import main\n\nsys.exit(main())\n' "$home" >"$home.new/bin/edge-node"
-  "$home.new/bin/python" -c 'import cv2, numpy, ai_edge_litert.interpreter, edge_node.cli' \
+  "$home.new/bin/python" -c 'import cv2, numpy, websockets, ai_edge_litert.interpreter, edge_node.cli' \
     || fail "what was installed does not run on this machine; nothing was changed"
   if [ -f /etc/edge-node/edge-node.yaml ]; then
     "$home.new/bin/python" -m edge_node check-config /etc/edge-node/edge-node.yaml \

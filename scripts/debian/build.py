@@ -82,7 +82,7 @@ def build(arguments: argparse.Namespace) -> Path:
         tree = Path(scratch) / "tree"
         tree.mkdir(mode=0o755)
         _environment(tree, arguments, Path(scratch))
-        _system_files(tree, version)
+        _system_files(tree, version, arguments.suite)
         _control(tree, arguments, version)
         _settle_modes(tree)
         arguments.output.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _environment(tree: Path, arguments: argparse.Namespace, scratch: Path) -> No
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _system_files(tree: Path, version: str) -> None:
+def _system_files(tree: Path, version: str, suite: str) -> None:
     files = {
         "usr/lib/systemd/system/edge-node.service": ROOT / "systemd/edge-node.service",
         "usr/lib/sysusers.d/edge-node.conf": ROOT / "systemd/edge-node.sysusers",
@@ -139,6 +139,8 @@ def _system_files(tree: Path, version: str) -> None:
         "usr/share/doc/edge-node/copyright": HERE / "copyright",
         "usr/share/lintian/overrides/edge-node": HERE / "lintian-overrides",
     }
+    if suite != "bookworm":  # its systemd, 252, does not know what this file says
+        files["usr/lib/systemd/system/edge-node.service.d/credentials.conf"] = ROOT / "systemd/credentials.conf"
     for place, source in files.items():
         _write(tree / place, source.read_bytes())
     date = datetime.fromtimestamp(_epoch(), UTC)
