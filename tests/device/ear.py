@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -12,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+from machine import free_port
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+LOGIN, PASSWORD = "hall", "not-a-word-of-the-guide"
+"""Who may use the broker's second listener."""
 
 
 class SilenceError(Exception):
@@ -37,17 +40,24 @@ class Heard:
 
 
 class Broker:
-    """A mosquitto on loopback: the machine reaches it as 10.0.2.2. It can go away and come back on the same port."""
+    """A mosquitto on loopback: the machine reaches it as 10.0.2.2. It can go away and come back on the same ports.
+
+    ``port`` takes everybody, ``login_port`` only ``LOGIN`` with ``PASSWORD``.
+    """
 
     def __init__(self, folder: Path, fresh: bool = True) -> None:
-        kept = folder / "port"  # the machine's configuration names it
+        kept = folder / "ports"  # the machine's configuration names them
         if fresh or not kept.exists():
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                kept.write_text(str(probe.getsockname()[1]))
-        self.port = int(kept.read_text())
+            kept.write_text(f"{free_port()} {free_port()}")
+        self.port, self.login_port = map(int, kept.read_text().split())
+        passwords = folder / "passwords"
+        subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, LOGIN, PASSWORD], check=True, capture_output=True)
         self._configuration = folder / "mosquitto.conf"
-        self._configuration.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+        self._configuration.write_text(
+            "user root\nper_listener_settings true\npersistence false\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
+            f"listener {self.login_port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n"
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -27,13 +27,7 @@ def first_contact(scene: Scene) -> str:
     scene.machine.copy_in(*scene.models.glob("*lightning*.tflite"), to="/srv/models/")
     scene.machine.copy_in(scene.clip, to="/srv/clip.mp4")
     scene.machine.run("chmod -R a+rX /srv")
-    # An emulated processor has a hundredth of a real one's speed: one look a frame, few frames. setup keeps what it finds.
-    scene.machine.run(
-        f"sed -i 's/^  # max_inferences: .*/  max_inferences: 1/; s/^  # fps: .*/  fps: 5.0/' {CONFIGURATION};"
-        f" sed -i 's/^  # threads: .*/  threads: 1/' {CONFIGURATION};"
-        " mkdir -p /etc/systemd/system/edge-node.service.d; cd /etc/systemd/system/edge-node.service.d;"
-        " printf '[Service]\\nTimeoutStartSec=600s\\n' > emulation.conf; systemctl daemon-reload"
-    )
+    slow_down(scene)
     begun = time.monotonic()
     told = scene.machine.run(
         f"edge-node setup --yes --name {NODE} --camera /dev/video0 --broker {scene.broker_address} --accelerator cpu --models /srv/models",
@@ -44,6 +38,16 @@ def first_contact(scene: Scene) -> str:
     pose = scene.ear.wait("pose", 300, begun)[0]
     scene.figures["setup"] = told
     return f"enabled and running after {time.monotonic() - begun:.0f} s; first pose message: {_shape(pose)}"
+
+
+def slow_down(scene: Scene) -> None:
+    """An emulated processor has a hundredth of a real one's speed: one look a frame, few frames. setup keeps what it finds."""
+    scene.machine.run(
+        f"sed -i 's/^  # max_inferences: .*/  max_inferences: 1/; s/^  # fps: .*/  fps: 5.0/' {CONFIGURATION};"
+        f" sed -i 's/^  # threads: .*/  threads: 1/' {CONFIGURATION};"
+        " mkdir -p /etc/systemd/system/edge-node.service.d; cd /etc/systemd/system/edge-node.service.d;"
+        " printf '[Service]\\nTimeoutStartSec=600s\\n' > emulation.conf; systemctl daemon-reload"
+    )
 
 
 def status_answers(scene: Scene) -> str:

@@ -2,7 +2,9 @@
 
 import socket
 import subprocess
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +43,7 @@ class Machine:
             )
         self.captures = sorted(self.folder.glob("wire-*.pcap"))
         self._process: subprocess.Popen[bytes] | None = None
-        self._ssh_port = _free_port()
+        self._ssh_port = free_port()
         self.powered_at_s = 0.0
 
     def power_on(self, clock: str = "utc", kernel_words: str = "") -> None:
@@ -106,6 +108,25 @@ class Machine:
         """Whether ``command`` ends with 0."""
         return self._ssh(command, timeout_s).returncode == 0
 
+    def converse(self, command: str, answers: Mapping[str, str], timeout_s: float = 900) -> str:
+        """What ``command`` said on a terminal, where each of its questions got its answer, in that order."""
+        words = ["ssh", "-tt", *self._options(), "-p", str(self._ssh_port), "root@127.0.0.1", command]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+        overdue = threading.Timer(timeout_s, process.kill)
+        overdue.start()
+        said = b""
+        waiting = list(answers.items())
+        with process, process.stdout as heard, process.stdin as typed:
+            while piece := heard.read(4096):
+                said += piece
+                if waiting and waiting[0][0].encode() in said:
+                    typed.write(waiting.pop(0)[1].encode() + b"\n")
+        overdue.cancel()
+        text = said.decode(errors="replace").strip()
+        if process.returncode or waiting:
+            raise MachineError(f"`{command}` ended with {process.returncode}: {text[-600:]}")
+        return text
+
     def copy_in(self, *files: Path, to: str = "/root/") -> None:
         """Bring files into the machine."""
         words = ["scp", "-q", *self._options(), "-P", str(self._ssh_port), *map(str, files), f"root@127.0.0.1:{to}"]
@@ -134,7 +155,8 @@ class Machine:
         (self.folder / "ssh").unlink(missing_ok=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this side that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -129,14 +129,16 @@ def removed_and_purged(scene: Scene) -> str:
     expect(not machine.succeeds("test -e /opt/edge-node || systemctl is-active -q edge-node"), "removal left the program")
     machine.run("DEBIAN_FRONTEND=noninteractive apt-get purge -y -q edge-node", timeout_s=600)
     machine.run("rm -r /etc/systemd/system/edge-node.service.d")  # the test's own
-    left = _left_behind(machine)
+    left = left_behind(machine)
     expect(not left, f"left behind: {left}")
     return "removal keeps configuration and state, purge leaves no file, no user and no unit"
 
 
-def _left_behind(machine: Machine) -> str:
+def left_behind(machine: Machine) -> str:
+    """What of the package is still in the machine; the test's own files do not count."""
     skipped = " -o ".join(
-        f"-path {place}" for place in ("/root", "/srv", "/proc", "/sys", "/run/log", "/var/log", "/var/cache", "/var/tmp/systemd-private-*")
+        f"-path {place}"
+        for place in ("/root", "/srv", "/home", "/proc", "/sys", "/run/log", "/var/log", "/var/cache", "/var/tmp/systemd-private-*")
     )
     return machine.run(
         f"find / -xdev \\( {skipped} \\) -prune -o \\( -iname '*edge-node*' -o -iname '*edge_node*' \\) -print;"

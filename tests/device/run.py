@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import life_checks as life
 import package_checks as packaging
+import walk_through as guide
 from ear import Broker, Ear, SilenceError
 from machine import Machine, MachineError
 from report import Results, Row, Run, write
@@ -44,6 +45,13 @@ CHECKS: list[tuple[str, Callable[[Scene], str]]] = [
     ("upgrade", packaging.upgrades),
     ("no picture on the wire", life.no_pictures_leave),
     ("removal and purge", packaging.removed_and_purged),
+    ("docs/install.md: install it", guide.install_it),
+    ("docs/install.md: set it up", guide.set_it_up),
+    ("docs/install.md: look at it", guide.look_at_it),
+    ("docs/install.md: change it", guide.change_it),
+    ("docs/install.md: update it", guide.update_it),
+    ("docs/install.md: remove it", guide.remove_it),
+    ("docs/install.md: without the package", guide.without_the_package),
 ]
 
 
@@ -55,9 +63,8 @@ def main() -> int:
     broker = Broker(arguments.folder, fresh=not arguments.resume)
     broker.start()
     ear = Ear(broker.port)
-    scene = Scene(
-        machine, broker, ear, arguments.package, arguments.newer, arguments.foreign, arguments.models, arguments.clip, arguments.minutes
-    )
+    files = (getattr(arguments, name) for name in ("package", "newer", "foreign", "models", "clip", "wheels"))
+    scene = Scene(machine, broker, ear, *files, arguments.minutes)
     scene.figures |= results.figures
     scene.figures["clip frames"] = str(int(cv2.VideoCapture(str(arguments.clip)).get(cv2.CAP_PROP_FRAME_COUNT)))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the machine is switched off then too
@@ -103,7 +110,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arch", required=True)
     parser.add_argument("--suite", required=True)
-    for name in ("image", "folder", "package", "newer", "foreign", "models", "clip", "report"):
+    for name in ("image", "folder", "package", "newer", "foreign", "models", "clip", "wheels", "report"):
         parser.add_argument(f"--{name}", type=lambda text: Path(text).resolve(), required=True)
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the steady state in which writes are counted")
     parser.add_argument("--only", action="append", help="only checks whose title has this in it, green or not")

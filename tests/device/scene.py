@@ -27,6 +27,7 @@ class Scene:
     foreign: Path
     models: Path
     clip: Path
+    wheels: Path
     steady_minutes: float
     figures: dict[str, str] = field(default_factory=dict)
 
