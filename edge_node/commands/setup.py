@@ -5,6 +5,7 @@ import getpass
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, try, write, start."""
+    """Set up, and start what was set up."""
     if arguments.config == SYSTEM_FILE and os.geteuid() != 0:
         raise UsageError(f"{SYSTEM_FILE} belongs to root: sudo edge-node setup (or write another file: -c FILE --no-service)")
-    dialogue = _Dialogue(arguments, _present(arguments.config))
-    config, password = dialogue.hold()
-    before = service.write_configuration(arguments.config, answers.configuration_text(config))
-    print(f"wrote {arguments.config}{f'; the one before is {before}' if before else ''}")
-    if password is not None and arguments.config == SYSTEM_FILE:
-        service.write_password(password)
-        print(f"wrote {service.CREDENTIAL}, for systemd's eyes only")
+    present = _present(arguments.config)
+    with service.stopped_meanwhile() if _is_for_the_service(arguments) else nullcontext(False) as stopped:
+        if stopped:
+            print("edge-node is stopped while its camera and accelerator are tried")
+        config = _ask_try_write(arguments, present)
     if arguments.no_service or not service.service_is_installed():
         print(f"start it with: edge-node run -c {arguments.config}")
         return EXIT_OK
@@ -57,6 +56,21 @@ def run(arguments: argparse.Namespace) -> int:
     print("  how it is:   edge-node status\n  its log:     journalctl -u edge-node -f")
     print(f"  its poses:   mosquitto_sub -h {config.mqtt.host} -p {config.mqtt.port} -t 'edge_node/v1/{config.node.name}/#' -v")
     return EXIT_OK
+
+
+def _is_for_the_service(arguments: argparse.Namespace) -> bool:
+    return arguments.config == SYSTEM_FILE and not arguments.no_service
+
+
+def _ask_try_write(arguments: argparse.Namespace, present: Config) -> Config:
+    """Ask, try, write."""
+    config, password = _Dialogue(arguments, present).hold()
+    before = service.write_configuration(arguments.config, answers.configuration_text(config))
+    print(f"wrote {arguments.config}{f'; the one before is {before}' if before else ''}")
+    if password is not None and arguments.config == SYSTEM_FILE:
+        service.write_password(password)
+        print(f"wrote {service.CREDENTIAL}, for systemd's eyes only")
+    return config
 
 
 def _present(path: Path) -> Config:

@@ -5,6 +5,8 @@ import pwd
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_node.config.load import load
@@ -70,6 +72,23 @@ def give_to_service(path: Path) -> None:
 def service_is_installed() -> bool:
     """Whether systemd runs this machine and knows the unit."""
     return Path("/run/systemd/system").is_dir() and _systemctl("cat", UNIT).returncode == 0
+
+
+@contextmanager
+def stopped_meanwhile() -> Iterator[bool]:
+    """A running service lets go of its camera and accelerator, so that they can be tried; it goes on when the block fails.
+
+    Gives whether there was one.
+    """
+    runs = service_is_installed() and _systemctl("show", "-P", "ActiveState", UNIT).stdout.strip() not in ("inactive", "failed")
+    if runs:
+        _systemctl("stop", UNIT)
+    try:
+        yield runs
+    except BaseException:
+        if runs:
+            _systemctl("start", "--no-block", UNIT)
+        raise
 
 
 def start_service() -> dict[str, object]:

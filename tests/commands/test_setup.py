@@ -14,6 +14,7 @@ from edge_node.cli import main
 from edge_node.config.load import load
 from edge_node.errors import ConfigError
 from edge_node.local_broker import local_broker
+from edge_node.setup import service
 from edge_node.setup.answers import BrokerAddress, parse_broker
 from edge_node.setup.service import write_configuration, write_password
 
@@ -141,3 +142,30 @@ def test_password_is_for_root_alone(tmp_path):
     assert file.read_text() == "s3cret"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+@pytest.fixture
+def systemctl(monkeypatch):
+    """Stands for systemd with the service in the state put first; the rest is what was asked of it."""
+    asked = ["active"]
+
+    def answer(*words):
+        asked.append(words[0])
+        return subprocess.CompletedProcess(words, 0, asked[0] + "\n", "")
+
+    monkeypatch.setattr(service, "_systemctl", answer)
+    monkeypatch.setattr(service, "service_is_installed", lambda: True)
+    return asked
+
+
+def test_running_service_lets_go_of_its_camera_and_goes_on_when_an_answer_fails(systemctl):
+    with pytest.raises(ConfigError), service.stopped_meanwhile():
+        raise ConfigError(["refused"])
+    assert systemctl[1:] == ["show", "stop", "start"]
+
+
+def test_service_that_does_not_run_is_neither_stopped_nor_started_for_the_trials(systemctl):
+    systemctl[0] = "inactive"
+    with service.stopped_meanwhile() as stopped:
+        assert not stopped
+    assert systemctl[1:] == ["show"]
