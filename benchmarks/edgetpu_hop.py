@@ -3,33 +3,48 @@
     python benchmarks/edgetpu_hop.py            # needs cc and the model files (EDGE_NODE_SHARED)
 
 The device is the stand-in of tests/simtpu, which answers after a given time, so the figures are of the hop and say nothing of a
-Coral stick. "blocking" waits for the answer in the kernel, as the engine does; "spinning" polls for it first.
+Coral stick. Both sample the same picture first, as the node does; the hop is what a square takes beyond sampling and the child's own
+invoke. The last column is the floor: a process that is sent one byte, sleeps as long as the device works, and sends eight back.
 """
 
+import contextlib
 import os
 import socket
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import cv2  # noqa: E402 - the checkout comes first
 import numpy as np  # noqa: E402 - the checkout comes first
 
 from edge_node.config.models import Model  # noqa: E402 - the same
 from edge_node.engine.edgetpu import EdgeTpu, EdgeTpuEngine, read_compiled  # noqa: E402 - the same
 from edge_node.engine.edgetpu_process import LIBRARY  # noqa: E402 - the same
 from edge_node.engine.runtime import load_runtime  # noqa: E402 - the same
+from edge_node.pose.region import sampler, whole_frame  # noqa: E402 - the same
 from tests.simtpu.simtpu import simulated_tpu  # noqa: E402 - the same
 
 SHARED = Path(os.environ.get("EDGE_NODE_SHARED", ROOT.parent / "shared"))
 COMPILED_MODEL = SHARED / "models" / "movenet_single_pose_lightning_ptq_edgetpu.tflite"
 ROUNDS = 400
 WARM_UP = 50
+EMPTY = """
+import socket, sys, time
+channel = socket.socket(fileno=int(sys.argv[1]))
+while channel.recv(1):
+    begin = time.monotonic_ns()
+    if float(sys.argv[2]): time.sleep(float(sys.argv[2]))
+    channel.send((time.monotonic_ns() - begin).to_bytes(8, "little"))
+"""
 DELAYS_MS = (0, 2, 7)
+cv2.setNumThreads(1)  # as the node does
+fill = sampler(np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8), whole_frame(640, 480))
 
 
 def main() -> int:
@@ -37,28 +52,29 @@ def main() -> int:
         model = read_compiled(COMPILED_MODEL.read_bytes())
         engine = EdgeTpu(Model(), model, load_runtime()).start()
         direct = in_this_process(model.cut.content, tpu.directory / LIBRARY)
-        print("| answers after | in this process, p50 ms | through the child, p50 ms | hop p50 ms | hop p99 ms | spinning, hop p50 ms |")
+        print("| answers after | in this process, p50 ms | through the child, p50 ms | hop p50 ms | hop p99 ms | an empty process, p50 ms |")
         print("|---|---:|---:|---:|---:|---:|")
         worst = 0.0
         for delay_ms in DELAYS_MS:
             tpu.control.delay_us = delay_ms * 1000
-            worst = max(worst, row(delay_ms, direct, engine))
+            with empty_process(delay_ms) as empty:
+                worst = max(worst, row(delay_ms, direct, engine, empty))
         engine.close()
     return 0 if worst <= 0.1 else 1
 
 
-def row(delay_ms: int, direct: Callable[[], float], engine: EdgeTpuEngine) -> float:
-    alone, through, hops, spun = [], [], [], []
+def row(delay_ms: int, direct: Callable[[], float], engine: EdgeTpuEngine, empty: Callable[[], float]) -> float:
+    alone, through, hops, floor = [], [], [], []
     for number in range(ROUNDS + WARM_UP):
-        figures = (direct(), *blocking(engine), spinning(engine))
+        figures = (direct(), *child(engine), empty())
         if number >= WARM_UP:
-            for kept, figure in zip((alone, through, hops, spun), figures, strict=True):
+            for kept, figure in zip((alone, through, hops, floor), figures, strict=True):
                 kept.append(figure)
     hop = statistics.median(hops)
     p99 = float(np.percentile(hops, 99))
     print(
         f"| {delay_ms} ms | {statistics.median(alone):.3f} | {statistics.median(through):.3f} | {hop:.3f} | {p99:.3f} "
-        f"| {statistics.median(spun):.3f} |",
+        f"| {statistics.median(floor):.3f} |",
         flush=True,
     )
     return hop
@@ -82,11 +98,7 @@ def in_this_process(content: bytes, library: Path) -> Callable[[], float]:
     return run
 
 
-def fill(pixels: np.ndarray) -> None:
-    pixels[:] = 127
-
-
-def blocking(engine: EdgeTpuEngine) -> tuple[float, float]:
+def child(engine: EdgeTpuEngine) -> tuple[float, float]:
     """Milliseconds of one square through the engine, and of that what is beyond the child's own invoke and the sampling."""
     begin = time.perf_counter()
     inference = engine.infer([fill], lambda _heads: None)[0]
@@ -94,21 +106,24 @@ def blocking(engine: EdgeTpuEngine) -> tuple[float, float]:
     return took_ms, inference.invoke_ms - engine.device_invoke_ms
 
 
-def spinning(engine: EdgeTpuEngine) -> float:
-    """The same hop with a parent that polls for the answer instead of sleeping."""
-    child = engine._child  # noqa: SLF001 - measures another way of waiting on the same child
-    channel: socket.socket = child._channel  # noqa: SLF001 - the same
-    begin = time.perf_counter()
-    child.submit(0)
-    channel.setblocking(False)
-    while True:
-        try:
-            message = channel.recv(2048)
-            break
-        except BlockingIOError:
-            continue
-    took_ms = (time.perf_counter() - begin) * 1e3
-    return took_ms - int.from_bytes(message[1:9], "little") / 1e6
+@contextlib.contextmanager
+def empty_process(sleep_ms: int) -> Iterator[Callable[[], float]]:
+    """A child that only sleeps when asked; gives a function that asks it and returns the milliseconds beyond its sleep."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = subprocess.Popen([sys.executable, "-c", EMPTY, str(theirs.fileno()), str(sleep_ms / 1e3)], pass_fds=(theirs.fileno(),))
+    theirs.close()
+
+    def ask() -> float:
+        begin = time.perf_counter()
+        ours.send(b"0")
+        slept_ns = int.from_bytes(ours.recv(8), "little")
+        return (time.perf_counter() - begin) * 1e3 - slept_ns / 1e6
+
+    try:
+        yield ask
+    finally:
+        ours.close()
+        child.wait()
 
 
 sys.exit(main())
