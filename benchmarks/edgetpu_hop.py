@@ -52,7 +52,7 @@ def main() -> int:
         model = read_compiled(COMPILED_MODEL.read_bytes())
         engine = EdgeTpu(Model(), model, load_runtime()).start()
         direct = in_this_process(model.cut.content, tpu.directory / LIBRARY)
-        print("| answers after | in this process, p50 ms | through the child, p50 ms | hop p50 ms | hop p99 ms | an empty process, p50 ms |")
+        print("| answers after | in this process | through the child | hop p50 ms | hop p99 ms | an empty process, p50 ms |")
         print("|---|---:|---:|---:|---:|---:|")
         worst = 0.0
         for delay_ms in DELAYS_MS:

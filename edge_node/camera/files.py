@@ -40,6 +40,8 @@ class VideoFile:
     def read(self) -> Frame | None:
         """The next frame; with ``realtime`` when it is due, and without those that are late."""
         while True:
+            if self._pace:
+                self._pace.wait_to_read()
             began_ns = time.monotonic_ns()
             if not self._grab():
                 return None
@@ -141,18 +143,24 @@ class _Pace:
     def __init__(self, interval_ns: int) -> None:
         self._interval_ns = interval_ns
         self._lead_ns: int | None = None
+        self._read_at_ns = 0
+
+    def wait_to_read(self) -> None:
+        """Sleep through half of the interval: a file is decoded by this machine, and should not take the time of the frame at hand."""
+        sleep_until(self._read_at_ns)
 
     def is_late(self, media_ns: int) -> bool:
         """The frame after this one is already due."""
         return self._lead_ns is not None and time.monotonic_ns() > media_ns + self._lead_ns + self._interval_ns
 
     def wait_for(self, media_ns: int) -> int:
-        """Sleep until the frame is due; its time on the monotonic clock."""
+        """Sleep until the frame is due; returns when it came, on the monotonic clock, which may be a little later."""
         if self._lead_ns is None:
             self._lead_ns = time.monotonic_ns() - media_ns
         due_ns = media_ns + self._lead_ns
         sleep_until(due_ns)
-        return due_ns
+        self._read_at_ns = due_ns + self._interval_ns // 2
+        return time.monotonic_ns()
 
 
 def open_path(path: Path, settings: CameraSettings, first_seq: int, health: Health | None) -> VideoFile | PictureFolder:

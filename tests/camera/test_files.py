@@ -80,8 +80,8 @@ def test_real_time_plays_at_the_files_rate(shared):
     with closing(open_camera(CameraSettings(source=str(shared.clips / "dance.mp4"), realtime=True))) as camera:
         assert camera.live
         frames = [camera.read() for _ in range(10)]
-    for before, after in itertools.pairwise(frames):
-        assert after.captured_ns - before.captured_ns == after.media_ns - before.media_ns
+    behind_ns = [frame.captured_ns - frame.media_ns for frame in frames]
+    assert min(behind_ns) >= behind_ns[0] - MS, "no frame comes before it is due"
 
 
 def test_real_time_leaves_out_what_is_late(shared):
