@@ -90,7 +90,7 @@ def find_model(name: str, directory: str | None, accelerator: Accelerator = "cpu
     if name == MARKER:
         return _marker(accelerator)
     if is_path(name):
-        return _own_file(Path(name).expanduser(), accelerator)
+        return _own_file(paths.expanded(name), accelerator)
     known = entry(name)
     file = known.files.get(accelerator)
     if file is None:

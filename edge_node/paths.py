@@ -7,6 +7,11 @@ STATE_UNDER_SYSTEMD = "STATE_DIRECTORY"
 CREDENTIALS_UNDER_SYSTEMD = "CREDENTIALS_DIRECTORY"
 
 
+def expanded(text: str) -> Path:
+    """A path that a user wrote, with ``~`` for a home directory. As in a shell, ``~name`` stays as it is where there is no such user."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises RuntimeError for an unknown user
+
+
 def state_directory() -> Path:
     """systemd's ``StateDirectory``, else ``$XDG_STATE_HOME/edge-node``. It may not exist yet."""
     given = os.environ.get(STATE_UNDER_SYSTEMD, "").split(":")[0]
@@ -23,7 +28,7 @@ def cache_directory() -> Path:
 def models_directory(configured: str | None) -> Path:
     """``model.directory`` of the configuration, else ``models/`` beside the state (systemd) or in the cache."""
     if configured:
-        return Path(configured).expanduser()
+        return expanded(configured)
     under = state_directory() if os.environ.get(STATE_UNDER_SYSTEMD) else cache_directory()
     return under / "models"
 

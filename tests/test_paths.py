@@ -36,3 +36,9 @@ def test_nobody_gave_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGE_NODE_WEB_TOKEN", raising=False)
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     assert paths.secret("web-token") is None
+
+
+def test_a_tilde_is_a_home_directory_where_there_is_such_a_user(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert paths.expanded("~/clip.mp4") == Path("/home/me/clip.mp4")
+    assert paths.expanded("~nobody-of-this-name/clip.mp4") == Path("~nobody-of-this-name/clip.mp4")

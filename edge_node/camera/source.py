@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from edge_node.errors import SourceUnusableError
-from edge_node.paths import secret
+from edge_node.paths import expanded, secret
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 DEVICE_FOLDER = "/dev/"
@@ -79,7 +79,7 @@ def parse_source(text: str | int) -> Source:
 def _path(word: str) -> Device | LocalPath:
     if word.isdecimal():
         return Device(Path(f"/dev/video{word}"))
-    return Device(Path(word)) if word.startswith(DEVICE_FOLDER) else LocalPath(Path(word).expanduser())
+    return Device(Path(word)) if word.startswith(DEVICE_FOLDER) else LocalPath(expanded(word))
 
 
 def _pi_camera(word: str) -> PiCamera:

@@ -1,8 +1,8 @@
 """Recording: every pose message as a line of JSON, to a file or to standard output."""
 
 import logging
-from pathlib import Path
 
+from edge_node import paths
 from edge_node.config.models import Record
 from edge_node.data import People
 from edge_node.errors import SinkError
@@ -30,7 +30,7 @@ class RecordSink:
             self._file = StandardOutput()
             return
         limits = self._settings
-        self._file = RotatingFile(Path(path).expanduser(), limits.max_bytes, limits.max_age_s, limits.keep)
+        self._file = RotatingFile(paths.expanded(path), limits.max_bytes, limits.max_age_s, limits.keep)
         log.info("recording to %s", path)
 
     def deliver(self, people: People) -> None:

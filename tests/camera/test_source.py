@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, Stream, Synthetic, parse_source
@@ -65,6 +65,7 @@ def test_the_login_comes_from_the_environment(monkeypatch):
     assert "ss" not in stream.shown.removeprefix("rtsp://cam/")
 
 
+@example("~0")
 @given(st.text(max_size=60))
 def test_any_text_is_a_source_or_refused_in_one_line(text):
     try:

@@ -152,7 +152,7 @@ def test_a_clip_on_a_web_server_plays_at_its_own_rate_and_ends(tmp_path):
         frames = [(frame.seq, frame.media_ns, frame.captured_ns) for frame in iter(camera.read, None)]
     assert frames[-1][0] >= 28  # without seeking, FFmpeg may miss the last one
     assert (frames[-1][1] - frames[0][1]) // 1_000_000 == frames[-1][0] * 50
-    assert frames[-1][2] - frames[0][2] == frames[-1][1] - frames[0][1]
+    assert frames[-1][2] - frames[0][2] >= frames[-1][1] - frames[0][1] - 1_000_000, "no frame comes before it is due"
 
 
 @contextmanager
