@@ -12,7 +12,10 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 # A busy machine is no reason to fail: what is slow is for the benchmarks to say.
-hypothesis_settings.register_profile("edge_node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same inputs each time, so that a change is judged by what it changed; scripts/fuzz looks for new ones.
+hypothesis_settings.register_profile(
+    "edge_node", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="EDGE_NODE_FUZZ_EXAMPLES" not in os.environ
+)
 hypothesis_settings.load_profile("edge_node")
 
 
