@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from edge_node.camera import Camera
 from edge_node.data import Frame
-from edge_node.errors import ClosedError
+from edge_node.errors import CameraError, ClosedError
 
 
 class Reader:
@@ -51,15 +51,13 @@ class Reader:
             camera = self._opener()
             try:
                 self._read(camera)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - a thread's boundary: the capture thread raises it again
                 self._end(error)  # before closing: that may take long, or for ever
-                raise
-            finally:
-                camera.close()
-        except BaseException as error:  # noqa: BLE001 - a thread's boundary: the capture thread raises it again
+            else:
+                self._end(None)
+            camera.close()
+        except BaseException as error:  # noqa: BLE001 - the same
             self._end(error)
-        else:
-            self._end(None)
 
     def _read(self, camera: Camera) -> None:
         self._sign()
@@ -78,8 +76,14 @@ class Reader:
         if isinstance(error, ClosedError) or error is None:
             self.at_end = True
         elif self.error is None:
-            self.error = error
+            self.error = _without_frames(error) if isinstance(error, CameraError) else error
         self._changed.set()
 
     def _sign(self) -> None:
         self._sign_ns = time.monotonic_ns()
+
+
+def _without_frames(error: CameraError) -> CameraError:
+    """The same, referring to no frame of the stack any more: those hold the camera and its pictures until cycles are collected."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error

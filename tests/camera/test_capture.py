@@ -1,8 +1,10 @@
 """The capture thread: what it does with files, and with cameras that get stuck or lost. The cameras here fail on purpose."""
 
+import gc
 import itertools
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -122,6 +124,25 @@ def test_a_lost_camera_is_opened_again_and_numbered_on():
     assert run.health.report().counters["camera_reopened"] >= 1
     run.stop()
     assert all(b.seq > a.seq for a, b in itertools.pairwise(frames))
+
+
+def test_a_lost_camera_is_forgotten_at_once_with_its_pictures():
+    cameras = []
+
+    def maker(first_seq):
+        camera = FailingCamera(first_seq, 1, lost)
+        cameras.append(weakref.ref(camera))
+        return camera
+
+    gc.disable()  # what only a collection would find is memory that grows
+    try:
+        run = Run(maker, gives(10**6, lost))
+        for _ in range(3):
+            run.slot.get(20)
+        assert cameras[0]() is None
+        run.stop()
+    finally:
+        gc.enable()
 
 
 def test_a_lost_camera_is_said_while_it_is_lost():
