@@ -107,7 +107,7 @@ def hung_is_killed(scene: Scene) -> str:
 
 
 def killed_comes_back(scene: Scene) -> str:
-    scene.ear.wait_pose()
+    scene.ear.wait("pose", 300, fits=lambda m: m["seq"] >= 50)  # so that a small number tells the new process
     process = scene.main_pid()
     begun = time.monotonic()
     scene.machine.run(f"kill -KILL {process}")
