@@ -8,6 +8,7 @@ with the reference's crop sizes. The result is kept in benchmarks/accuracy.md.
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge_node.config.load import override
 from edge_node.config.models import Config, Model

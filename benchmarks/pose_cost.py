@@ -7,12 +7,15 @@ else the machine does at the time. The invoke of the same run stands beside it.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge_node.config.models import Config, Model
 from edge_node.data import Region

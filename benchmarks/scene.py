@@ -5,12 +5,15 @@ Usage: python -m benchmarks.scene CLIP... (with the model fetched, see: edge-nod
 
 import argparse
 import statistics
+import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge_node.camera.factory import open_camera
 from edge_node.config.load import load

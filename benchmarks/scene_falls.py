@@ -7,11 +7,14 @@ Usage: python -m benchmarks.scene_falls CLIP_FOLDER [--models FOLDER]
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge_node.config.load import load
 from edge_node.config.settings import Settings
