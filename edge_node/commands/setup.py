@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.config == SYSTEM_FILE and os.geteuid() != 0:
         raise UsageError(f"{SYSTEM_FILE} belongs to root: sudo edge-node setup (or write another file: -c FILE --no-service)")
     present = _present(arguments.config)
+    if arguments.config == SYSTEM_FILE:
+        service.use_secrets_of_service()
     with service.stopped_meanwhile() if _is_for_the_service(arguments) else nullcontext(False) as stopped:
         if stopped:
             print("edge-node is stopped while its camera and accelerator are tried")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_node import paths
 from edge_node.config.load import load
 from edge_node.errors import EdgeNodeError
 from edge_node.status_socket import SERVICE_SOCKET, NoAnswerError, ask
@@ -57,6 +58,22 @@ def write_password(password: str, path: Path = CREDENTIAL) -> None:
         scratch.replace(path)
     except OSError as error:
         raise SetupError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def use_secrets_of_service() -> None:
+    """Passwords are then those that systemd would hand the service; only root can read them."""
+    os.environ.setdefault(paths.CREDENTIALS_UNDER_SYSTEMD, str(CREDENTIAL.parent))
+
+
+def look_where_service_looks() -> bool:
+    """Models and passwords are then those of the service. ``False``, and nothing is changed, where only root may see them."""
+    if paths.STATE_UNDER_SYSTEMD in os.environ or not STATE.is_dir():
+        return True
+    if not all(os.access(folder, os.R_OK | os.X_OK) for folder in (STATE, CREDENTIAL.parent) if folder.exists()):
+        return False
+    os.environ[paths.STATE_UNDER_SYSTEMD] = str(STATE)
+    use_secrets_of_service()
+    return True
 
 
 def give_to_service(path: Path) -> None:

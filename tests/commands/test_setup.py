@@ -10,6 +10,7 @@ import sys
 import pytest
 import yaml
 
+from edge_node import paths
 from edge_node.cli import main
 from edge_node.config.load import load
 from edge_node.errors import ConfigError
@@ -169,3 +170,33 @@ def test_service_that_does_not_run_is_neither_stopped_nor_started_for_the_trials
     with service.stopped_meanwhile() as stopped:
         assert not stopped
     assert systemctl[1:] == ["show"]
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """The folders of an installed service, with a password."""
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(service, "STATE", tmp_path / "state")
+    monkeypatch.setattr(service, "CREDENTIAL", tmp_path / "credstore" / "edge-node.mqtt-password")
+    service.STATE.mkdir()
+    write_password("a secret", service.CREDENTIAL)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+
+
+def test_password_given_before_is_used_when_setup_is_run_again(installed):
+    assert paths.secret("mqtt-password") is None
+    service.use_secrets_of_service()
+    assert paths.secret("mqtt-password") == "a secret"
+
+
+def test_root_looks_where_the_service_looks(installed):
+    assert service.look_where_service_looks()
+    assert paths.models_directory(None) == service.STATE / "models"
+    assert paths.secret("mqtt-password") == "a secret"
+
+
+def test_others_are_told_that_they_do_not_see_what_the_service_sees(installed, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert not service.look_where_service_looks()
+    assert paths.secret("mqtt-password") is None
