@@ -108,21 +108,15 @@ class Loop:
         seen.people.extend(frames)
         return Block(BLOCK, time.perf_counter() - start, usage().since(before))
 
-    def bare_block(self, squares: int) -> Block:
-        """As many invokes, ``squares`` at a time, on the engine's own interpreters: nothing is sampled, decoded or published."""
-        invoke = self._engine.invoke if isinstance(self._engine, CpuEngine) else self._invoke_by_infer
+    def bare_block(self, squares: int, other: CpuEngine | None = None) -> Block:
+        """As many invokes, ``squares`` at a time, on the interpreters of the loop's engine or another: nothing is sampled or decoded."""
+        engine = other or self._engine
+        invoke = engine.invoke if isinstance(engine, CpuEngine) else self._invoke_by_infer
         rounds = max(1, BLOCK // squares)
         before, start = usage(), time.perf_counter()
         for _ in range(rounds):
             invoke(squares)
         return Block(rounds * squares, time.perf_counter() - start, usage().since(before))
-
-    def whole_block(self, invoke: Callable[[], None]) -> Block:
-        """As many invokes of another interpreter, that of the model file as it stands."""
-        before, start = usage(), time.perf_counter()
-        for _ in range(BLOCK):
-            invoke()
-        return Block(BLOCK, time.perf_counter() - start, usage().since(before))
 
     def allocated_kb(self) -> float:
         """Python and numpy memory that one frame takes and gives back: median of the peaks of a block."""
@@ -154,7 +148,7 @@ class Alternated:
     whole: Block | None
 
 
-def alternate(loop: Loop, frames: int, whole: Callable[[], None] | None, seen: Seen) -> Alternated:
+def alternate(loop: Loop, frames: int, whole: CpuEngine | None, seen: Seen) -> Alternated:
     """One run: loop and bare blocks in turn, until ``frames`` were run; the bare model as many squares at a time as the loop."""
     ran: list[Block] = []
     bare: list[Block] = []
@@ -166,7 +160,7 @@ def alternate(loop: Loop, frames: int, whole: Callable[[], None] | None, seen: S
         if not number % 2:
             bare.append(loop.bare_block(seen.squares))
         if whole is not None:
-            wholes.append(loop.whole_block(whole))
+            wholes.append(loop.bare_block(seen.squares, whole))
     return Alternated(_sum(ran), _sum(bare), _sum(wholes) if wholes else None)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from edge_node.engine.cpu import CpuEngine
 from edge_node.engine.create import create_engine
 from edge_node.engine.graph import StockModel, read_model
 from edge_node.engine.runtime import load_runtime
-from edge_node.engine.square import Square
 from edge_node.errors import EdgeNodeError
 from edge_node.health import Health
 from edge_node.local_broker import local_broker, mosquitto
@@ -135,6 +134,8 @@ def _measure(config: Config, port: int | None, runs: int, frames: int) -> Result
         warm_up(loop)
         used_mb = rss_mb()
         whole = _whole_model(config, engine)
+        if whole is not None:
+            stack.callback(whole.close)
         measured = [alternate(loop, frames, whole, seen) for _ in range(runs)]
         allocated_kb = loop.allocated_kb()
         time.sleep(0.2)  # the last poses are on their way
@@ -219,12 +220,12 @@ def _total(blocks: Sequence[Block]) -> tuple[Usage, int]:
     return used, sum(block.count for block in blocks)
 
 
-def _whole_model(config: Config, engine: Engine) -> Callable[[], None] | None:
-    """Runs the model file as it stands, uncut, on as many threads; ``None`` where the engine does just that."""
+def _whole_model(config: Config, engine: Engine) -> CpuEngine | None:
+    """The model file as it stands, uncut, on as many interpreters and threads; ``None`` where the engine runs just that."""
     found = find_model(config.model.name, config.model.directory)
     if not isinstance(engine, CpuEngine) or isinstance(read_model(found.content, config.model.heads), StockModel):
         return None
-    return Square(read_model(found.content, "stock"), load_runtime(config.model.runtime), engine.threads).invoke
+    return CpuEngine(read_model(found.content, "stock"), load_runtime(config.model.runtime), engine.plan)
 
 
 def _stages(people: Sequence[People], health: Health) -> dict[str, Latency]:

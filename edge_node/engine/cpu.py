@@ -78,6 +78,11 @@ class CpuEngine:
         return CPU
 
     @property
+    def plan(self) -> ThreadPlan:
+        """How squares are spread over interpreters and threads."""
+        return self._plan
+
+    @property
     def threads(self) -> int:
         """Threads that run one square."""
         return self._plan.solo_threads
