@@ -105,7 +105,7 @@ class Node:
             estimator = Estimator(engine, self._settings, self._health, live=not capture.lossless)
             workers = [
                 Worker("estimator", lambda: self._estimate(estimator), lambda error: self._ended("estimator", error)),
-                Worker("camera", capture.run, lambda error: self._ended("camera", error)),
+                Worker("camera", lambda: capture.run(estimator.wanted_from_ns), lambda error: self._ended("camera", error)),
             ]
             gc.freeze()  # what was made so far stays to the end; looking through it for garbage would cost a frame now and then
             for worker in workers:

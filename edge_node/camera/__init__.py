@@ -22,5 +22,8 @@ class Camera(Protocol):
         Raises ``CameraError`` when the source stalls or is lost, ``SourceUnusableError`` when it has nothing to give at all.
         """
 
+    def skip(self) -> bool:
+        """Let the next frame pass without decoding it; blocks and raises as ``read`` does. False at the end of a file."""
+
     def close(self) -> None:
         """Give the device back. May be called more than once."""

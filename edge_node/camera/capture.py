@@ -59,15 +59,16 @@ class Capture:
         """Every frame counts: a file or folder that is not played in real time."""
         return self._has_end and not self._settings.realtime
 
-    def run(self) -> None:
+    def run(self, wanted_from_ns: Callable[[], int] = lambda: 0) -> None:
         """Body of the capture thread. At its end, for whatever reason, the slot is closed.
 
+        ``wanted_from_ns`` tells from when on (monotonic clock) frames of a live source are wanted again.
         Raises ``SourceUnusableError`` for what can never give a frame, ``CameraError`` when camera after camera got stuck.
         """
         back_off_s = FIRST_BACK_OFF_S
         try:
             while not self._stopped.is_set():
-                reader = Reader(self._open, self._deliver, self._changed)
+                reader = Reader(self._open, self._deliver, self._changed, wanted_from_ns)
                 try:
                     problem = self._watch(reader)
                 finally:

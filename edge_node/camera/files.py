@@ -57,6 +57,15 @@ class VideoFile:
                 began_ns = self._pace.wait_for(self._stamper.due_ns(position_ms))
             return self._stamper.stamp(image, position_ms, began_ns)
 
+    def skip(self) -> bool:
+        if not self._grab():
+            return False
+        position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        if self._pace:
+            self._pace.wait_for(self._stamper.due_ns(position_ms))
+        self._stamper.skip(position_ms)
+        return True
+
     def close(self) -> None:
         self._capture.release()
 
@@ -121,6 +130,15 @@ class PictureFolder:
         if not self._read_any:
             raise SourceUnusableError(f"{self._shown}: none of its {len(self._paths)} pictures can be read")
         return None
+
+    def skip(self) -> bool:
+        if self._next >= len(self._paths) and not self._begin_again():
+            return False
+        self._next += 1
+        if self._pace:
+            self._pace.wait_for(self._stamper.due_ns(None))
+        self._stamper.skip(None)
+        return True
 
     def close(self) -> None:
         self._next = len(self._paths)

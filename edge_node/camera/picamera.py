@@ -75,6 +75,17 @@ class PiCamera:
                 return self._stamper.stamp(image, captured_ns)
         raise CameraError(f"picamera2: {MAX_CANCELLED} requests were cancelled one after the other")
 
+    def skip(self) -> bool:
+        request = self._request()
+        try:
+            captured_ns = self._sensor_ns(request.get_metadata())
+        finally:
+            request.release()
+        if captured_ns:
+            self._last_ns = captured_ns
+            self._stamper.skip()
+        return True
+
     def close(self) -> None:
         """Stop and give the camera back. After a stall this can hang in the driver: it is called where that hurts nobody."""
         camera, self._camera = self._camera, None

@@ -11,19 +11,31 @@ from edge_node.camera import Camera
 from edge_node.data import Frame
 from edge_node.errors import CameraError, ClosedError
 
+LONGEST_PAUSE_NS = 1_000_000_000
+
 
 class Reader:
     """Opens a camera with ``opener`` and passes each frame, and whether it is a live one, to ``deliver``, until either ends it.
 
-    ``changed`` is set when it came to its end. Attributes are written by the reader's thread only.
+    Frames of a live camera that come before ``wanted_from_ns()`` (monotonic clock) pass undecoded, but for one in ``LONGEST_PAUSE_NS``:
+    that the loop is alive is known by its frames. ``changed`` is set when it came to its end. Attributes are written by the reader's
+    thread only.
     """
 
-    def __init__(self, opener: Callable[[], Camera], deliver: Callable[[Frame, bool], None], changed: threading.Event) -> None:
+    def __init__(
+        self,
+        opener: Callable[[], Camera],
+        deliver: Callable[[Frame, bool], None],
+        changed: threading.Event,
+        wanted_from_ns: Callable[[], int],
+    ) -> None:
         self._opener = opener
         self._deliver = deliver
         self._changed = changed
+        self._wanted_from_ns = wanted_from_ns
         self._left = threading.Event()
         self._sign_ns = time.monotonic_ns()
+        self._delivered_ns = 0
         self.is_open = False
         self.frames = 0
         self.at_end = False
@@ -63,14 +75,23 @@ class Reader:
         self._sign()
         self.is_open = True
         while not self._left.is_set():
+            if camera.live and self._may_pass():
+                if not camera.skip():
+                    return
+                self._sign()
+                continue
             frame = camera.read()
             if frame is None:
                 return
             self._sign()
             if not self._left.is_set():
                 self._deliver(frame, camera.live)
+                self._delivered_ns = time.monotonic_ns()
                 self.frames += 1
                 self._sign()
+
+    def _may_pass(self) -> bool:
+        return time.monotonic_ns() < min(self._wanted_from_ns(), self._delivered_ns + LONGEST_PAUSE_NS)
 
     def _end(self, error: BaseException | None) -> None:
         if isinstance(error, ClosedError) or error is None:

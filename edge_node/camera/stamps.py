@@ -22,6 +22,10 @@ class LiveStamper:
         ts = time.time() - (time.monotonic_ns() - captured_ns) / NS_PER_S
         return Frame(image=image, seq=seq, captured_ns=captured_ns, media_ns=captured_ns, ts=ts)
 
+    def skip(self) -> None:
+        """A frame is not used; it leaves its number behind."""
+        self._seq += 1
+
 
 class FileStamper:
     """Makes the frames of a file: its time line starts when the file is opened and advances by the file's own times.

@@ -70,20 +70,29 @@ class StreamCamera:
 
     def read(self) -> Frame | None:
         """The next frame. Raises ``CameraError`` when the stream ended, or gives the same picture for ever."""
+        captured_ns = self._next()
+        image = self._converter.retrieve(self._capture)
+        if image is None:
+            raise CameraError(f"{self._shown}: gives pictures that cannot be decoded")
+        return self._stamper.stamp(image, captured_ns)
+
+    def skip(self) -> bool:
+        self._next()
+        self._stamper.skip()
+        return True
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def _next(self) -> int:
+        """Go on to the next frame; when it was captured."""
         if not self._capture.grab():
             raise CameraError(f"{self._shown}: the stream ended or stopped")
         arrived_ns = time.monotonic_ns()
         stamp_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-        image = self._converter.retrieve(self._capture)
-        if image is None:
-            raise CameraError(f"{self._shown}: gives pictures that cannot be decoded")
         if self._still.stands_still(stamp_ms, arrived_ns):
             raise CameraError(f"{self._shown}: the stream stands still")
-        captured_ns = self._clock.captured_ns(stamp_ms, arrived_ns) if self._clock else arrived_ns
-        return self._stamper.stamp(image, captured_ns)
-
-    def close(self) -> None:
-        self._capture.release()
+        return self._clock.captured_ns(stamp_ms, arrived_ns) if self._clock else arrived_ns
 
 
 class _StillWatch:

@@ -30,17 +30,26 @@ class SyntheticCamera:
 
     def read(self) -> Frame | None:
         """The next picture, when it is due; captured when it was due."""
-        newest = (time.monotonic_ns() - self._started_ns) // self._interval_ns
-        seq = max(self._seq, newest)
-        self._seq = seq + 1
-        due_ns = self._started_ns + seq * self._interval_ns
-        sleep_until(due_ns)
+        seq, due_ns = self._next()
         image = self._pool.take(self._settings.height, self._settings.width)
         self._scene.render(seq / self._settings.fps, image)
         if self._flip is not None:
             cv2.flip(image, self._flip, dst=image)
         ts = time.time() - (time.monotonic_ns() - due_ns) / NS_PER_S
         return Frame(image=image, seq=seq, captured_ns=due_ns, media_ns=due_ns, ts=ts)
+
+    def skip(self) -> bool:
+        self._next()
+        return True
+
+    def _next(self) -> tuple[int, int]:
+        """Wait for the next picture; its number and when it was due."""
+        newest = (time.monotonic_ns() - self._started_ns) // self._interval_ns
+        seq = max(self._seq, newest)
+        self._seq = seq + 1
+        due_ns = self._started_ns + seq * self._interval_ns
+        sleep_until(due_ns)
+        return seq, due_ns
 
     def close(self) -> None:
         """Nothing is held."""

@@ -34,8 +34,7 @@ class DeviceCamera:
 
     def read(self) -> Frame | None:
         """The next frame, with the driver's time stamp where that is of the monotonic clock (uvcvideo, vivid)."""
-        if not self._capture.grab():
-            raise CameraError(f"{self._path}: the camera stopped giving pictures (unplugged?)")
+        self._grab()
         arrived_ns = time.monotonic_ns()
         stamp_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         image = self._converter.retrieve(self._capture)
@@ -43,8 +42,17 @@ class DeviceCamera:
             raise CameraError(f"{self._path}: gives pictures that cannot be decoded")
         return self._stamper.stamp(image, plausible_monotonic_ns(stamp_ms, arrived_ns))
 
+    def skip(self) -> bool:
+        self._grab()
+        self._stamper.skip()
+        return True
+
     def close(self) -> None:
         self._capture.release()
+
+    def _grab(self) -> None:
+        if not self._capture.grab():
+            raise CameraError(f"{self._path}: the camera stopped giving pictures (unplugged?)")
 
     def _ask_for(self, settings: CameraSettings) -> None:
         """Size, rate and pixel format; a camera gives what comes next to it."""

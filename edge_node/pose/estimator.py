@@ -36,6 +36,10 @@ class Estimator:
         """Whether this frame should be processed, or left out: nobody is in view, or the processor is too hot."""
         return self._pace.wants(frame.media_ns, self._settings.current)
 
+    def wanted_from_ns(self) -> int:
+        """See ``Pace``. May be called from any thread."""
+        return self._pace.wanted_from_ns(self._settings.current)
+
     def process(self, frame: Frame) -> People:
         """Everyone in the frame. Raises ``EngineError`` when the model cannot be run at all."""
         config = self._settings.current

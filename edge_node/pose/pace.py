@@ -36,10 +36,15 @@ class Pace:
         """Whether the frame of this time should be looked at."""
         if self._live and time.monotonic_ns() < self._resume_ns:
             return False
-        idle_fps = config.pose.idle_fps
-        if not self._nobody or idle_fps <= 0 or self._looked_ns is None:
-            return True
-        return media_ns - self._looked_ns >= 1e9 / idle_fps
+        return media_ns >= self._next_look_ns(config)
+
+    def wanted_from_ns(self, config: Config) -> int:
+        """Frames of a live source from before this (monotonic clock) need not even be decoded. May be called from any thread."""
+        return max(self._next_look_ns(config), self._resume_ns)
+
+    def _next_look_ns(self, config: Config) -> int:
+        idle_fps, looked_ns = config.pose.idle_fps, self._looked_ns
+        return looked_ns + int(1e9 / idle_fps) if self._nobody and idle_fps > 0 and looked_ns is not None else 0
 
     def budget(self, config: Config) -> int:
         """Inferences for one frame, at least one.

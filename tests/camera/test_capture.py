@@ -28,6 +28,7 @@ class FailingCamera:
     def __init__(self, first_seq, frames, then):
         self._stamper = LiveStamper(first_seq)
         self._left, self._then = frames, then
+        self.skipped = 0
 
     def read(self):
         if self._left == 0:
@@ -35,6 +36,12 @@ class FailingCamera:
         self._left -= 1
         time.sleep(0.01)
         return self._stamper.stamp(IMAGE, time.monotonic_ns())
+
+    def skip(self):
+        time.sleep(0.01)
+        self._stamper.skip()
+        self.skipped += 1
+        return True
 
     def close(self):
         pass
@@ -107,6 +114,27 @@ def test_a_live_source_never_waits_and_what_it_drops_is_counted():
     thread.join(20)
     assert later.seq - first.seq > 20
     assert health.report().counters["camera_dropped"] > 0
+
+
+def test_frames_that_nobody_wants_pass_undecoded_but_for_one_a_second():
+    wanted_from_ns, cameras = [time.monotonic_ns() + 3_000_000_000], []
+
+    def opener(_settings, first_seq, _health):
+        cameras.append(FailingCamera(first_seq, 10**6, lost))
+        return cameras[-1]
+
+    slot = Latest()
+    capture = Capture(CameraSettings(source=0), slot, Health(), opener)
+    thread = threading.Thread(target=capture.run, args=(lambda: wanted_from_ns[0],))
+    thread.start()
+    first, second = slot.get(20), slot.get(20)
+    assert second.captured_ns - first.captured_ns > 0.9e9
+    assert second.seq - first.seq == cameras[0].skipped + 1 > 10
+    wanted_from_ns[0] = 0
+    third = slot.get(20)
+    assert third.captured_ns - second.captured_ns < 0.9e9
+    capture.stop()
+    thread.join(20)
 
 
 def test_a_source_that_can_never_work_ends_the_run_with_its_reason():

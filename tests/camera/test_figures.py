@@ -116,3 +116,12 @@ def test_the_camera_shows_the_scene_of_its_frame_number():
         assert (frame.image == expected).all()
         assert (frame.media_ns - frames[0].media_ns) == (frame.seq - frames[0].seq) * 20_000_000
     assert frames[0].seq >= 30
+
+
+def test_a_live_scene_goes_on_while_its_pictures_are_skipped():
+    with closing(open_camera(CameraSettings(source="synthetic?people=1", width=64, height=64, fps=50.0), first_seq=0)) as camera:
+        first = camera.read()
+        assert camera.skip()
+        later = camera.read()
+    assert later.seq >= first.seq + 2
+    assert later.media_ns - first.media_ns == (later.seq - first.seq) * 20_000_000

@@ -167,3 +167,24 @@ def _written(path, content):
 def _made(path):
     path.mkdir()
     return path
+
+
+@pytest.mark.parametrize("realtime", [True, False])
+def test_a_frame_of_a_clip_that_is_skipped_leaves_its_number_and_its_time(shared, realtime):
+    with closing(open_camera(CameraSettings(source=str(shared.clips / "squats.mp4"), realtime=realtime))) as camera:
+        first = camera.read()
+        assert camera.skip()
+        third = camera.read()
+    assert (first.seq, third.seq) == (0, 2)
+    assert third.media_ns - first.media_ns == 400 * MS
+
+
+def test_a_picture_that_is_skipped_leaves_its_number_and_the_end_is_told(tmp_path):
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.png", (number, 20, 30))
+    with closing(open_camera(CameraSettings(source=str(tmp_path), fps=100.0))) as camera:
+        assert camera.read().seq == 0
+        assert camera.skip()
+        assert (last := camera.read()).seq == 2
+        assert last.image[0, 0, 0] == 2
+        assert not camera.skip()

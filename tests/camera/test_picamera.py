@@ -187,3 +187,12 @@ def test_a_stop_that_hangs_in_the_driver_does_not_hold_up_the_end(board):
     capture.stop()
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_a_frame_that_is_skipped_is_not_copied_and_its_request_goes_back(board):
+    camera = open_camera(settings())
+    first = camera.read()
+    for _ in range(20):  # more than the camera has buffers
+        assert camera.skip()
+    assert camera.read().seq == first.seq + 21
+    camera.close()

@@ -215,3 +215,19 @@ def test_a_clip_can_be_read_after_a_stream(shared):
     server.close()
     clip = cv2.VideoCapture(str(shared.clips / "squats.mp4"))
     assert clip.read()[0]
+
+
+def test_frames_of_a_stream_pass_undecoded_and_leave_their_numbers():
+    with closing(MjpegServer()) as server, closing(open_camera(settings(server.url))) as camera:
+        first = camera.read()
+        assert all(camera.skip() for _ in range(3))
+        assert camera.read().seq == first.seq + 4
+
+
+def test_a_stream_that_ends_is_said_also_while_frames_are_skipped():
+    server = MjpegServer()
+    with closing(open_camera(settings(server.url))) as camera:
+        camera.read()
+        server.close()
+        with pytest.raises(CameraError, match="ended or stopped"):
+            any(not camera.skip() for _ in range(1000))

@@ -80,3 +80,13 @@ def test_a_file_never_rests():
     pace = Pace(health, live=False, parallel=1)
     looked(pace, took_ms=60_000)
     assert pace.wants(0, config())
+
+
+def test_while_nobody_is_in_view_frames_are_wanted_from_the_next_look_on():
+    pace = Pace(Health(), live=True, parallel=1)
+    assert pace.wanted_from_ns(config(idle_fps=2.0)) == 0
+    pace.looked(10**9, squares=1, took_ms=5, people=0, config=config(idle_fps=2.0))
+    assert pace.wanted_from_ns(config(idle_fps=2.0)) == 10**9 + 500_000_000
+    assert pace.wanted_from_ns(config(idle_fps=0.0)) == 0
+    pace.looked(2 * 10**9, squares=1, took_ms=5, people=1, config=config(idle_fps=2.0))
+    assert pace.wanted_from_ns(config(idle_fps=2.0)) == 0
