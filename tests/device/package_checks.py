@@ -137,7 +137,7 @@ def removed_and_purged(scene: Scene) -> str:
 def left_behind(machine: Machine) -> str:
     """What of the package is still in the machine; the test's own files do not count."""
     skipped = " -o ".join(
-        f"-path {place}"
+        f"-path '{place}'"
         for place in ("/root", "/srv", "/home", "/proc", "/sys", "/run/log", "/var/log", "/var/cache", "/var/tmp/systemd-private-*")
     )
     return machine.run(
