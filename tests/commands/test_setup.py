@@ -90,7 +90,10 @@ def test_failing_answer_is_kept_when_asked(file, capsys):
 
 
 def test_questions_on_a_terminal_are_asked_again_until_the_answer_works(file, broker):
-    parent, child = pty.openpty()
+    try:
+        parent, child = pty.openpty()
+    except OSError:
+        pytest.skip("a container without /dev/pts has no terminals")
     command = [sys.executable, "-m", "edge_node", "setup", "-c", str(file), "--no-service"]
     with subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as dialogue:
         os.close(child)
