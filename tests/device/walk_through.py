@@ -56,12 +56,18 @@ def set_it_up(scene: Scene) -> str:
     expect("nothing was changed" in refused and not scene.machine.succeeds(f"test -e {CREDENTIAL}"), f"a wrong password: {refused[-500:]}")
     scene.machine.run(f"printf '{PASSWORD}\\n' > {HOME}/hall.password")
     _runs_after(scene, with_password)
+    _runs_after(scene, "sudo edge-node setup --yes")  # what is not given stays as it is, the password too
+    doctor = _typed(scene, "sudo edge-node doctor", check=False)
+    expect("all is well" in doctor, doctor)
     modes = scene.machine.run(f"stat -c '%a %U' {CREDENTIAL}")
     expect(modes == "600 root", f"{CREDENTIAL}: {modes}")
     spilt = scene.machine.run(f"grep -rlFe '{PASSWORD}' /etc/edge-node /var/lib/edge-node /proc/{scene.main_pid()}/environ", check=False)
     expect(not spilt, f"the password is also in {spilt}")
     line = next(line for line in refused.splitlines() if "broker:" in line)
-    return f"asked four questions, then with flags, then with a password (a wrong one: `{line.strip()}`); poses after each"
+    return (
+        f"asked four questions, then with flags, then with a password (a wrong one: `{line.strip()}`), then with nothing given;"
+        " poses after each; then `sudo edge-node doctor`: all is well"
+    )
 
 
 def look_at_it(scene: Scene) -> str:
