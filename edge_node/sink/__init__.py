@@ -15,9 +15,6 @@ class Sink(Protocol):
     def start(self) -> None:
         """Open what is needed. Raises ``SinkError`` when the sink can never work; waits for nothing that may come later."""
 
-    def prepare(self) -> float:
-        """Do what can be done ahead of the next message; seconds after which to be called again, if none came before."""
-
     def deliver(self, people: People) -> None:
         """Pass one message on; may block, newer messages replace each other meanwhile."""
 

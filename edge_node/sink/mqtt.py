@@ -65,12 +65,6 @@ class MqttSink:
         _warn_of_plain_text(self._settings.current.mqtt)
         self._link.start()
 
-    def prepare(self) -> float:
-        """Ask for the sign of life that the next pose will need, so that it need not wait for it."""
-        due_s = self._lane.ask_ahead()
-        self._flush()
-        return due_s
-
     def deliver(self, people: People) -> None:
         """Publish what this frame gives, as far as the broker keeps up."""
         self._keep_up()

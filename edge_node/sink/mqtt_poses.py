@@ -4,8 +4,6 @@ A message of QoS 0 has no acknowledgement: a broker that stalls lets it pile up 
 wakes. So a pose goes out only while the broker has just shown that it reads: a probe is answered in the order of reading.
 """
 
-import itertools
-import math
 import threading
 import time
 from collections import deque
@@ -22,10 +20,6 @@ from edge_node.sink.mqtt_session import Session
 FRESH_NS = 5_000_000
 """A sign of life is good for so long, or for two round trips on a longer line."""
 MAX_FRESH_NS = 1_000_000_000
-AHEAD_NS = 1_500_000
-"""Poses come this much early or late; so long before the next one the answer should be there."""
-RHYTHM = 8
-"""So many gaps between poses tell when the next one is to be expected."""
 ROUND_TRIPS = 16
 WINDOW = 32
 """Poses of a file under way at most."""
@@ -43,9 +37,6 @@ class PoseLane(Protocol):
 
     def offer(self, people: People, timeout_s: float) -> bool:
         """Take one; False when there was no room for it within the time."""
-
-    def ask_ahead(self) -> float:
-        """Ask for what the next pose will need, where that is due; else the seconds until it is."""
 
     def answered(self, session: Session) -> None:
         """The broker has answered the probe."""
@@ -92,12 +83,10 @@ class _Probe:
         asked_ns = self._asked_ns
         return 0.0 if asked_ns is None else (time.monotonic_ns() - asked_ns) / 1e9
 
-    def usual_ns(self) -> int:
-        """How long an answer takes, at the lower quartile: a broker or machine that is busy for moments makes no long line."""
-        return sorted(self._round_trips_ns)[len(self._round_trips_ns) // 4] if self._round_trips_ns else 0
-
     def _limit_ns(self) -> int:
-        return min(max(FRESH_NS, 2 * self.usual_ns()), MAX_FRESH_NS)
+        # The lower quartile: a broker or machine that is busy for moments makes no long line.
+        usual_ns = sorted(self._round_trips_ns)[len(self._round_trips_ns) // 4] if self._round_trips_ns else 0
+        return min(max(FRESH_NS, 2 * usual_ns), MAX_FRESH_NS)
 
 
 class NewestPose:
@@ -111,8 +100,6 @@ class NewestPose:
         self._session: Session | None = None
         self._probe = _Probe()
         self._held: People | None = None
-        self._offered_ns: deque[int] = deque(maxlen=RHYTHM + 1)
-        self._expected_ns: int | None = None
 
     def attach(self, session: Session | None) -> None:
         with self._lock:
@@ -125,21 +112,8 @@ class NewestPose:
             if self._held is not None:
                 self._health.count("mqtt_dropped")
             self._held = people
-            self._expect_next()
             self._pump()
         return True
-
-    def ask_ahead(self) -> float:
-        with self._lock:
-            if self._session is None or self._expected_ns is None:
-                return math.inf
-            left_ns = self._expected_ns - self._probe.usual_ns() - AHEAD_NS - time.monotonic_ns()
-            if left_ns > 0:
-                return left_ns / 1e9
-            self._expected_ns = None
-            if not self._probe.fresh():
-                self._probe.ask(self._session)
-            return math.inf
 
     def answered(self, session: Session) -> None:
         with self._lock:
@@ -152,13 +126,6 @@ class NewestPose:
 
     def stalled_s(self) -> float:
         return self._probe.owed_s()
-
-    def _expect_next(self) -> None:
-        """Poses come in the camera's rhythm: the next one after as long as usual."""
-        times_ns = self._offered_ns
-        times_ns.append(time.monotonic_ns())
-        gaps_ns = sorted(after - before for before, after in itertools.pairwise(times_ns))
-        self._expected_ns = times_ns[-1] + gaps_ns[len(gaps_ns) // 2] if gaps_ns else None
 
     def _pump(self) -> None:
         if self._held is None or self._session is None:
@@ -202,9 +169,6 @@ class EveryPose:
             self._waiting.append(people)
             self._pump()
             return True
-
-    def ask_ahead(self) -> float:
-        return math.inf  # it sends without asking
 
     def answered(self, session: Session) -> None:
         with self._condition:

@@ -1,7 +1,6 @@
 """Recording: every pose message as a line of JSON, to a file or to standard output."""
 
 import logging
-import math
 
 from edge_node import paths
 from edge_node.config.models import Record
@@ -33,10 +32,6 @@ class RecordSink:
         limits = self._settings
         self._file = RotatingFile(paths.expanded(path), limits.max_bytes, limits.max_age_s, limits.keep)
         log.info("recording to %s", path)
-
-    def prepare(self) -> float:
-        """There is nothing to do ahead."""
-        return math.inf
 
     def deliver(self, people: People) -> None:
         """Write one message."""

@@ -71,7 +71,7 @@ class SinkThread:
         next_tick = time.monotonic()
         while True:
             try:
-                people = self._slot.get(min(TICK_S, self._sink.prepare()))
+                people = self._slot.get(TICK_S)
             except ClosedError:
                 return
             if people is not None:

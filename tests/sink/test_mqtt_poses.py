@@ -1,4 +1,3 @@
-import math
 import time
 from dataclasses import replace
 
@@ -115,41 +114,6 @@ def test_an_answer_grows_stale(monkeypatch):
     time.sleep(0.2)
     lane.offer(frame(2), 0)
     assert line.sent == [0, 1]
-
-
-def test_the_broker_is_asked_shortly_before_the_next_pose_is_expected(monkeypatch):
-    now_ns = [10**12]
-    monkeypatch.setattr(mqtt_poses.time, "monotonic_ns", lambda: now_ns[0])
-    line = Line()
-    lane = NewestPose(line.send, Health(), expiry_s=5)
-    lane.attach(line)
-    assert lane.ask_ahead() == math.inf
-    for seq in range(3):  # a pose every 30 ms, each answered after half a millisecond
-        lane.offer(frame(seq), 0)
-        now_ns[0] += 500_000
-        lane.answered(line)
-        now_ns[0] += 29_500_000
-    now_ns[0] -= 10_000_000
-    assert (line.sent, line.probes) == ([0, 1, 2], 3)
-    assert lane.ask_ahead() == pytest.approx(0.008)  # 10 ms, less a round trip and AHEAD_NS
-    now_ns[0] += 8_000_000
-    assert lane.ask_ahead() == math.inf
-    assert line.probes == 4
-    lane.answered(line)
-    now_ns[0] += 2_000_000
-    lane.offer(frame(3), 0)
-    assert line.sent == [0, 1, 2, 3]
-
-
-def test_a_broker_that_owes_an_answer_is_not_asked_again_ahead_of_a_pose():
-    line = Line()
-    lane = NewestPose(line.send, Health(), expiry_s=5)
-    lane.attach(line)
-    for seq in range(3):
-        lane.offer(frame(seq), 0)
-    time.sleep(0.01)
-    lane.ask_ahead()
-    assert (line.sent, line.probes) == ([], 1)
 
 
 def test_an_answer_of_a_former_connection_does_not_count():

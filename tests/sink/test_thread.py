@@ -1,7 +1,6 @@
 """A sink's own thread: the loop never waits for it, unless nothing may be lost."""
 
 import threading
-import time
 
 import pytest
 
@@ -24,7 +23,6 @@ class Collector:
         self.start_error: Exception | None = None
         self.deliver_error: Exception | None = None
         self.drained: bool | None = None
-        self.prepared = 0
 
     def start(self) -> None:
         if self.start_error:
@@ -36,10 +34,6 @@ class Collector:
         if self.deliver_error:
             raise self.deliver_error
         self.got.append(people.seq)
-
-    def prepare(self) -> float:
-        self.prepared += 1
-        return 0.01
 
     def tick(self) -> None:
         pass
@@ -99,15 +93,3 @@ def test_a_sink_that_fails_later_is_reported() -> None:
     assert thread.join(5)
     assert [str(f) for f in failures] == ["broken"]
     assert sink.drained is not None
-
-
-def test_between_messages_a_sink_can_prepare_for_the_next_as_often_as_it_asks() -> None:
-    sink = Collector()
-    thread = SinkThread(sink, Health(), lossless=False, on_failure=pytest.fail)
-    thread.start()
-    deadline = time.monotonic() + 5
-    while sink.prepared < 5 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert sink.prepared >= 5
-    thread.stop(drain=False)
-    assert thread.join(5)

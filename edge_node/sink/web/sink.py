@@ -1,7 +1,6 @@
 """The live page as a sink: poses go to whoever looks, and nothing is encoded while nobody does."""
 
 import logging
-import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -56,10 +55,6 @@ class WebSink:
         scheme = "https" if self._config.certificate_file else "http"
         log.info("live page: %s://%s:%d/", scheme, _bracketed(self._config.host), port)
         self._health.fact("web_port", port)
-
-    def prepare(self) -> float:
-        """There is nothing to do ahead."""
-        return math.inf
 
     def deliver(self, people: People) -> None:
         """Send one frame's people, and the picture to who wants it."""
