@@ -205,9 +205,9 @@ class EdgeTpuEngine:
             except EdgeTpuError as error:
                 self.failure = error.bare()
                 raise InferenceLostError(error, run.results) from error
-            except BaseException:
-                self.failure = run.drain()  # or the next square would be given this one's heads
-                raise
+            finally:
+                if self.failure is None:
+                    self.failure = run.drain()  # after an exception of fill or decode, or the next square would be given this one's heads
             return results
 
     def close(self) -> None:

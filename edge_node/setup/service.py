@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edge_node import paths
@@ -98,14 +98,12 @@ def stopped_meanwhile() -> Iterator[bool]:
     Gives whether there was one.
     """
     runs = service_is_installed() and _systemctl("show", "-P", "ActiveState", UNIT).stdout.strip() not in ("inactive", "failed")
-    if runs:
-        _systemctl("stop", UNIT)
-    try:
-        yield runs
-    except BaseException:
+    with ExitStack() as on_failure:
         if runs:
-            _systemctl("start", "--no-block", UNIT)
-        raise
+            _systemctl("stop", UNIT)
+            on_failure.callback(_systemctl, "start", "--no-block", UNIT)
+        yield runs
+        on_failure.pop_all()
 
 
 def start_service() -> dict[str, object]:
