@@ -98,7 +98,7 @@ class Node:
             stack.enter_context(StatusSocket(config.node.name, self._health))
             capture = Capture(config.camera, self._frames, self._health, attempted=self._notifier.watchdog)
             model = find_model(config.model.name, config.model.directory)
-            engine = create_engine(config.model, self._health, give_up=lambda: not self._inbox.empty())
+            engine = create_engine(config.model, self._health, live=not capture.lossless, give_up=lambda: not self._inbox.empty())
             stack.callback(engine.close)
             log.info("model: %s, %s", model.name, engine.description)
             self._start_sinks(lambda: About(model.name, model.sha256, engine.description, self._camera()), capture.lossless)

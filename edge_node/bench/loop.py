@@ -1,7 +1,8 @@
 """The node's own parts, run by the benchmark: blocks of frames through the whole loop, between blocks of bare ``invoke``.
 
 The estimator runs on the calling thread, so that its blocks can alternate with bare ones; capture and sinks have their own
-threads as in the node. While a bare block runs, a file's capture waits with the next frame in hand and a live one goes on.
+threads as in the node. While a bare block runs, a file's capture waits with the next frame in hand and a live one goes on. Beside a live
+source the bare model keeps the source's rhythm: after 30 ms of rest an invoke takes more time than in a row, whoever asks for it.
 """
 
 import gc
@@ -32,7 +33,7 @@ FRAME_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """``count`` frames or invokes in ``took_s``."""
+    """``count`` frames or invokes in ``took_s``, rests between them not counted."""
 
     count: int
     took_s: float
@@ -64,6 +65,7 @@ class Loop:
         self._capture = Capture(settings.current.camera, self._frames, health)
         self._estimator = Estimator(engine, settings, health, live=not self.lossless)
         self._ended: list[BaseException | None] = []
+        self._interval_s = 0.0
         self._worker = Worker("camera", self._capture.run, self._ended.append)
         self._sinks = [SinkThread(sink, health, self.lossless, self._ended.append) for sink in sinks(self.lossless)]
 
@@ -106,17 +108,25 @@ class Loop:
         next(frames)
         before, start = usage(), time.perf_counter()
         seen.people.extend(frames)
-        return Block(BLOCK, time.perf_counter() - start, usage().since(before))
+        block = Block(BLOCK, time.perf_counter() - start, usage().since(before))
+        self._interval_s = 0.0 if self.lossless else block.took_s / block.count
+        return block
 
     def bare_block(self, squares: int, other: CpuEngine | None = None) -> Block:
         """As many invokes, ``squares`` at a time, on the interpreters of the loop's engine or another: nothing is sampled or decoded."""
         engine = other or self._engine
         invoke = engine.invoke if isinstance(engine, CpuEngine) else self._invoke_by_infer
         rounds = max(1, BLOCK // squares)
-        before, start = usage(), time.perf_counter()
+        took_s = 0.0
+        before, due = usage(), time.perf_counter()
         for _ in range(rounds):
+            if self._interval_s:
+                due += self._interval_s
+                time.sleep(max(0.0, due - time.perf_counter()))
+            start = time.perf_counter()
             invoke(squares)
-        return Block(rounds * squares, time.perf_counter() - start, usage().since(before))
+            took_s += time.perf_counter() - start
+        return Block(rounds * squares, took_s, usage().since(before))
 
     def allocated_kb(self) -> float:
         """Python and numpy memory that one frame takes and gives back: median of the peaks of a block."""

@@ -18,6 +18,7 @@ from edge_node import __version__
 from edge_node.bench.loop import Alternated, Block, Loop, Seen, alternate, warm_up
 from edge_node.bench.process import NOTHING_USED, Machine, Usage, machine, rss_mb
 from edge_node.bench.subscriber import Subscriber
+from edge_node.camera.capture import is_lossless
 from edge_node.config.load import override
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
@@ -65,8 +66,9 @@ class Run:
 class Result:
     """What was measured. Values of several runs are medians; ``spread`` is the largest ratio less the smallest.
 
-    ``end_to_end_ms`` is capture to subscriber, ``beyond_invoke_ms`` the same less the frame's own invoke; ``None`` without a
-    broker. ``cpu_ms_per_frame`` is of all threads; ``cpu_ratio`` sets it against the bare model's for as many inferences.
+    ``end_to_end_ms`` is capture to subscriber, ``beyond_invoke_ms`` the same less the frame's own invoke, ``beyond_bare_ms`` less the
+    usual time of the bare model file as published for as many squares; ``None`` without a broker. ``cpu_ms_per_frame`` is of all
+    threads; ``cpu_ratio`` sets it against the bare model's for as many inferences.
     """
 
     version: str
@@ -88,6 +90,7 @@ class Result:
     stages: Mapping[str, Latency]
     end_to_end_ms: Latency | None
     beyond_invoke_ms: Latency | None
+    beyond_bare_ms: Latency | None
     cpu_ms_per_frame: float
     cpu_ms_by_thread: Mapping[str, float]
     cpu_ratio: float
@@ -125,7 +128,7 @@ def _for_bench(config: Config, port: int | None) -> Config:
 def _measure(config: Config, port: int | None, runs: int, frames: int) -> Result:
     health = Health()
     settings = Settings(lambda: config)
-    engine = create_engine(config.model, health)
+    engine = create_engine(config.model, health, live=not is_lossless(config.camera))
     seen = Seen()
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
@@ -170,7 +173,9 @@ def _result(config: Config, engine: Engine, measured: _Measured) -> Result:
     runs = tuple(_run(one, per_frame) for one in measured.runs)
     ratios = [run.ratio for run in runs]
     used, frames = _total([one.loop for one in measured.runs])
-    bare_used, invokes = _total([one.whole or one.bare for one in measured.runs])
+    bare = [one.whole or one.bare for one in measured.runs]
+    bare_used, invokes = _total(bare)
+    bare_ms = 1e3 * statistics.median(block.took_s / block.count for block in bare)
     heads = [run.heads_invoke_fps for run in runs if run.heads_invoke_fps is not None]
     cpu_ms = 1e3 * used.cpu_s / frames
     arrived = [(p, measured.arrivals_ns[p.seq]) for p in people if p.seq in measured.arrivals_ns]
@@ -196,6 +201,7 @@ def _result(config: Config, engine: Engine, measured: _Measured) -> Result:
         stages=_stages(people, measured.health),
         end_to_end_ms=_latency(from_capture),
         beyond_invoke_ms=_latency(beyond),
+        beyond_bare_ms=_latency([whole - bare_ms * len(p.regions) for whole, (p, _) in zip(from_capture, arrived, strict=True)]),
         cpu_ms_per_frame=round(cpu_ms, 2),
         cpu_ms_by_thread={name: round(1e3 * s / frames, 2) for name, s in sorted(used.by_thread_s.items()) if 1e3 * s / frames >= 0.01},
         cpu_ratio=round(cpu_ms / (1e3 * bare_used.cpu_s / invokes * per_frame), 3),

@@ -26,6 +26,16 @@ CLOSE_S = 1.0
 Opener = Callable[[CameraSettings, int, Health], Camera]
 
 
+def has_end(settings: CameraSettings) -> bool:
+    """The source is a file or folder."""
+    return isinstance(sources.parse_source(settings.source), sources.LocalPath)
+
+
+def is_lossless(settings: CameraSettings) -> bool:
+    """Every frame counts: a file or folder that is not played in real time."""
+    return has_end(settings) and not settings.realtime
+
+
 class Capture:
     """Reads ``settings.source`` into ``slot`` until its end, or until ``stop``.
 
@@ -46,7 +56,7 @@ class Capture:
         self._health = health
         self._opener = opener
         self._attempted = attempted
-        self._has_end = isinstance(sources.parse_source(settings.source), sources.LocalPath)
+        self._has_end = has_end(settings)
         self._changed = threading.Event()
         self._stopped = threading.Event()
         self._next_seq = 0
@@ -56,8 +66,8 @@ class Capture:
 
     @property
     def lossless(self) -> bool:
-        """Every frame counts: a file or folder that is not played in real time."""
-        return self._has_end and not self._settings.realtime
+        """See ``is_lossless``."""
+        return is_lossless(self._settings)
 
     def run(self, wanted_from_ns: Callable[[], int] = lambda: 0) -> None:
         """Body of the capture thread. At its end, for whatever reason, the slot is closed.

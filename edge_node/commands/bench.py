@@ -15,7 +15,8 @@ from edge_node.errors import EXIT_OK
 COLUMNS = (
     "date", "version", "source", "model", "runtime", "accelerator", "threads", "people", "inferences_per_frame", "frames",
     "fps", "bare_invoke_fps", "ratio", "spread", "heads_invoke_fps", "invoke_p50_ms", "end_to_end_p50_ms", "end_to_end_p99_ms",
-    "beyond_invoke_p50_ms", "beyond_invoke_p99_ms", "cpu_ms_per_frame", "cpu_ratio", "allocated_kb_per_frame", "page_faults_per_frame",
+    "beyond_invoke_p50_ms", "beyond_invoke_p99_ms", "beyond_bare_p50_ms", "beyond_bare_p99_ms",
+    "cpu_ms_per_frame", "cpu_ratio", "allocated_kb_per_frame", "page_faults_per_frame",
     "rss_mb", "startup_s", "python", "governor", "temperature_c",
 )  # fmt: skip
 """Of a row in ``benchmarks/<machine>.csv``."""
@@ -71,7 +72,7 @@ def row_of(result: dict[str, Any]) -> dict[str, Any]:
     """The columns of one result; empty where there is no value."""
     flat = {**result, **result["machine"], "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")}
     flat["invoke_p50_ms"] = result["stages"]["invoke"]["p50"]
-    for name in ("end_to_end", "beyond_invoke"):
+    for name in ("end_to_end", "beyond_invoke", "beyond_bare"):
         for percentile in ("p50", "p99"):
             latency = result[f"{name}_ms"]
             flat[f"{name}_{percentile}_ms"] = latency[percentile] if latency else None
@@ -81,7 +82,8 @@ def row_of(result: dict[str, Any]) -> dict[str, Any]:
 def _text(result: dict[str, Any]) -> str:
     machine = result["machine"]
     threads = ", ".join(f"{name} {ms}" for name, ms in result["cpu_ms_by_thread"].items())
-    latencies = {**result["stages"], "end to end": result["end_to_end_ms"], "beyond invoke": result["beyond_invoke_ms"]}
+    names = {"end to end": "end_to_end_ms", "beyond invoke": "beyond_invoke_ms", "beyond bare": "beyond_bare_ms"}
+    latencies = {**result["stages"], **{name: result[key] for name, key in names.items()}}
     table = [f"{name:16}{ms['p50']:9.3f}{ms['p99']:9.3f}" for name, ms in latencies.items() if ms]
     if result["end_to_end_ms"] is None:
         table.append("end to end      not measured: mosquitto is not installed (sudo apt install mosquitto)")

@@ -29,8 +29,11 @@ from edge_node.models import find_model
 T = TypeVar("T")
 
 
-def open_cpu_engine(settings: Model) -> "CpuEngine":
-    """The engine that the ``model`` section asks for. Raises ``ModelError`` and ``EngineError`` that say what to do."""
+def open_cpu_engine(settings: Model, *, live: bool = False) -> "CpuEngine":
+    """The engine that the ``model`` section asks for. ``live``: it rests between the frames of a camera.
+
+    Raises ``ModelError`` and ``EngineError`` that say what to do.
+    """
     # OpenCV's own threads wait by spinning: they would take the cores from the model for a tenth of a millisecond won in sampling.
     cv2.setNumThreads(1)
     runtime = load_runtime(settings.runtime)
@@ -42,7 +45,7 @@ def open_cpu_engine(settings: Model) -> "CpuEngine":
             plan = fixed_plan(settings.threads)
         else:
             key = f"{found.sha256} {settings.heads} {runtime.title}"
-            plan = measured_plan(lambda threads: Square(model, runtime, threads).invoke, key, paths.cache_directory())
+            plan = measured_plan(lambda threads: Square(model, runtime, threads).invoke, key, paths.cache_directory(), live=live)
         return CpuEngine(model, runtime, plan)
     except ModelError as error:
         raise ModelError(f"model {found.path or found.name}: {error}") from error

@@ -27,11 +27,12 @@ def create_engine(
     settings: Model,
     health: Health,
     *,
+    live: bool = False,
     give_up: Callable[[], bool] = lambda: False,
     policy: RetryPolicy | None = None,
     root: Path = ROOT,
 ) -> Engine:
-    """The engine for ``settings``, ready for its first square.
+    """The engine for ``settings``, ready for its first square. ``live``: it rests between the frames of a camera.
 
     With ``accelerator: edgetpu`` it waits for the outcome of the first attempt, ``FIRST_ATTEMPT_S`` at most; with ``auto`` it starts
     on the CPU and moves over once the Edge TPU is ready. ``give_up`` is asked now and then whether the node stops meanwhile.
@@ -39,7 +40,7 @@ def create_engine(
 
     Raises ``ModelError`` and ``EngineError`` when nothing can run the model, or when ``require_edgetpu`` cannot be met.
     """
-    cpu = open_cpu_engine(settings)
+    cpu = open_cpu_engine(settings, live=live)
     if settings.accelerator == "cpu":
         return cpu
     try:

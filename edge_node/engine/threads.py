@@ -1,4 +1,4 @@
-"""How many threads the CPU engine uses: measured once on a machine, model and runtime, and remembered."""
+"""How many threads the CPU engine uses: measured once on a machine, model, runtime and rhythm, and remembered."""
 
 import hashlib
 import json
@@ -16,8 +16,13 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 CACHE_FILE = "threads.json"
-MEASURE_S = 0.15
+MEASURE_S = 0.3
 """Time for one candidate; a slow board gets three runs of each at least."""
+REST_S = 0.02
+"""A live camera lets the model rest about so long after each frame. Threads that fell asleep meanwhile have to be woken, which may take
+longer than they save: on two virtual cores, two threads were 1.5 times as fast as one in a row, and 0.8 times after 10 ms of rest."""
+WORTH_IT = 0.95
+"""More threads are taken for at most this share of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,53 +47,60 @@ def fixed_plan(threads: int) -> ThreadPlan:
     return ThreadPlan(threads, threads)
 
 
-def measured_plan(open_square: Callable[[int], Callable[[], None]], key: str, cache: Path) -> ThreadPlan:
+def measured_plan(open_square: Callable[[int], Callable[[], None]], key: str, cache: Path, *, live: bool) -> ThreadPlan:
     """The fastest plan on this machine, from ``cache`` when it was measured before.
 
     ``open_square(threads)`` gives a function that runs the model once on an interpreter of its own. ``key`` names model and
-    runtime; the machine is added here.
+    runtime; the machine is added here. ``live``: the model rests between frames, else it runs without a break.
     """
     cores = usable_cores()
     if cores == 1:
         return ThreadPlan(1, 1)
     machine = f"{platform.machine()} {cores} cores {processor()}"
-    name = hashlib.sha256(f"{machine} {key}".encode()).hexdigest()[:16]
+    rhythm = "live" if live else "without a break"
+    name = hashlib.sha256(f"{machine} {key} {rhythm}".encode()).hexdigest()[:16]
     path = cache / CACHE_FILE
     known = _read(path)
     plan = _plan_of(known.get(name), cores)
     if plan is None:
         busy = os.getloadavg()[0] > cores / 2
-        plan = _measure(open_square, cores)
+        plan = _measure(open_square, cores, REST_S if live else 0.0)
         if not busy:  # what is measured beside other programs is used once, not kept
-            _write(path, {**known, name: {**asdict(plan), "machine": machine}})
+            _write(path, {**known, name: {**asdict(plan), "machine": machine, "rhythm": rhythm}})
     return plan
 
 
-def _measure(open_square: Callable[[int], Callable[[], None]], cores: int) -> ThreadPlan:
-    solo_s = {threads: _usual_s(open_square(threads)) for threads in sorted({1, (cores + 1) // 2, cores - 1, cores})}
-    best = min(solo_s, key=lambda threads: solo_s[threads])
-    side_by_side_s = _side_by_side_s([open_square(1) for _ in range(cores)]) / cores
-    workers = cores if side_by_side_s < 0.95 * solo_s[best] else 1
+def _measure(open_square: Callable[[int], Callable[[], None]], cores: int, rest_s: float) -> ThreadPlan:
+    solo_s = {threads: _usual_s(open_square(threads), rest_s) for threads in sorted({1, (cores + 1) // 2, cores - 1, cores})}
+    best = 1
+    for threads in sorted(solo_s):
+        if solo_s[threads] < WORTH_IT * solo_s[best]:
+            best = threads
+    side_by_side_s = _side_by_side_s([open_square(1) for _ in range(cores)], rest_s) / cores
+    workers = cores if side_by_side_s < WORTH_IT * solo_s[best] else 1
     log.info("threads measured: %s ms, side by side %.1f ms", {n: round(s * 1e3, 1) for n, s in solo_s.items()}, side_by_side_s * 1e3)
     return ThreadPlan(best, workers)
 
 
-def _usual_s(invoke: Callable[[], None]) -> float:
+def _usual_s(invoke: Callable[[], None], rest_s: float) -> float:
+    """Median time of one invoke, each after ``rest_s``."""
     times: list[float] = []
     start = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - start < MEASURE_S:
+        if rest_s:
+            time.sleep(rest_s)
         before = time.perf_counter()
         invoke()
         times.append(time.perf_counter() - before)
-    return sorted(times)[len(times) // 4]  # the quicker ones were not disturbed
+    return statistics.median(times)
 
 
-def _side_by_side_s(invokes: list[Callable[[], None]]) -> float:
+def _side_by_side_s(invokes: list[Callable[[], None]], rest_s: float) -> float:
     """Time of one invoke while every core runs one."""
     times = [0.0] * len(invokes)
 
     def run(number: int) -> None:
-        times[number] = _usual_s(invokes[number])
+        times[number] = _usual_s(invokes[number], rest_s)
 
     workers = [threading.Thread(target=run, args=(number,)) for number in range(len(invokes))]
     for worker in workers:

@@ -27,6 +27,8 @@ from edge_node.tuning import Action, Tuning
 log = logging.getLogger(__name__)
 
 STALLED_S = 2.0
+SETTLE_S = 0.003
+"""So long everything else waits for a pose whose way is about to be free."""
 DRAIN_S = 1.0
 GOODBYE_S = 0.5
 MAX_WAITING_INCOMING = 256
@@ -72,6 +74,7 @@ class MqttSink:
             while not self._lane.offer(people, timeout_s=0.05) and not self._stop_waiting.is_set():
                 self._keep_up()
             self._flush()
+            self._lane.settle(SETTLE_S)
         for speaker in self._speakers:
             self._say(speaker.saw(people))
         self._outbox.pump()

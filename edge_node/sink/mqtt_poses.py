@@ -38,6 +38,9 @@ class PoseLane(Protocol):
     def offer(self, people: People, timeout_s: float) -> bool:
         """Take one; False when there was no room for it within the time."""
 
+    def settle(self, timeout_s: float) -> None:
+        """Let what was offered go first, for a moment."""
+
     def answered(self, session: Session) -> None:
         """The broker has answered the probe."""
 
@@ -96,30 +99,36 @@ class NewestPose:
         self._send = send
         self._health = health
         self._expiry_ns = int(expiry_s * 1e9)
-        self._lock = threading.Lock()
+        self._condition = threading.Condition()
         self._session: Session | None = None
         self._probe = _Probe()
         self._held: People | None = None
 
     def attach(self, session: Session | None) -> None:
-        with self._lock:
+        with self._condition:
             self._session = session
             self._probe = _Probe()
             self._pump()
 
     def offer(self, people: People, timeout_s: float) -> bool:  # noqa: ARG002 - it never has to wait
-        with self._lock:
+        with self._condition:
             if self._held is not None:
                 self._health.count("mqtt_dropped")
             self._held = people
             self._pump()
         return True
 
+    def settle(self, timeout_s: float) -> None:
+        # Whoever goes on working holds the interpreter's lock, and the network thread, answer in hand, waits for it.
+        with self._condition:
+            self._condition.wait_for(lambda: self._held is None or self._session is None, timeout_s)
+
     def answered(self, session: Session) -> None:
-        with self._lock:
+        with self._condition:
             if session is self._session:
                 self._probe.answered()
                 self._pump()
+                self._condition.notify_all()
 
     def drained(self) -> bool:
         return self._held is None
@@ -169,6 +178,9 @@ class EveryPose:
             self._waiting.append(people)
             self._pump()
             return True
+
+    def settle(self, timeout_s: float) -> None:
+        """Nothing waits here for an answer."""
 
     def answered(self, session: Session) -> None:
         with self._condition:

@@ -67,6 +67,17 @@ def test_frames_are_mirrored_and_turned_as_asked(shared, flips, expected):
         assert (flipped.read().image == plain.read().image[expected]).all()
 
 
+@pytest.mark.parametrize("size", [(320, 180), (2048, 1152)])
+def test_clips_small_and_larger_than_full_hd_give_every_frame(tmp_path, size):
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30, size)
+    for number in range(5):
+        writer.write(np.full((size[1], size[0], 3), 50 * number, np.uint8))
+    writer.release()
+    levels = [round(float(frame.image.mean()) / 50) for frame in frames_of(path)]
+    assert levels == [0, 1, 2, 3, 4]
+
+
 def test_a_held_frame_is_not_written_over(shared):
     with closing(open_camera(CameraSettings(source=str(shared.clips / "dance.mp4")))) as camera:
         first = camera.read()

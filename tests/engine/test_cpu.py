@@ -1,6 +1,7 @@
 """The CPU engine on the real model, with whichever runtime this environment has."""
 
 import os
+import time
 
 import numpy as np
 import pytest
@@ -106,13 +107,38 @@ def test_measured_threads_are_remembered(tmp_path, monkeypatch):
         opened.append(threads)
         return lambda: None
 
-    plan = measured_plan(open_square, "a model", tmp_path)
+    plan = measured_plan(open_square, "a model", tmp_path, live=False)
     assert opened == [1, 2, 1, 1]  # one square with one thread and with two, then two squares side by side
-    assert measured_plan(open_square, "a model", tmp_path) == plan
+    assert measured_plan(open_square, "a model", tmp_path, live=False) == plan
     assert len(opened) == 4
     (tmp_path / "threads.json").write_text("{damaged")
-    measured_plan(open_square, "a model", tmp_path)
+    measured_plan(open_square, "a model", tmp_path, live=False)
     assert len(opened) == 8
+
+
+@pytest.mark.parametrize(("live", "threads"), [(False, 2), (True, 1)])
+def test_threads_are_measured_in_the_rhythm_of_the_source(tmp_path, monkeypatch, live, threads):
+    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 2)
+
+    def open_square(threads):
+        """Two threads are faster in a row, and slower once they fell asleep: as measured on two virtual cores."""
+        last_s = -1.0
+
+        def invoke():
+            nonlocal last_s
+            rested = time.monotonic() - last_s > 0.01
+            time.sleep(0.008 if threads == 1 else 0.016 if rested else 0.004)
+            last_s = time.monotonic()
+
+        return invoke
+
+    assert measured_plan(open_square, "a model", tmp_path, live=live).solo_threads == threads
+
+
+def test_more_threads_that_win_next_to_nothing_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 2)
+    plan = measured_plan(lambda threads: lambda: time.sleep(0.0101 - 0.0001 * threads), "a model", tmp_path, live=False)
+    assert plan.solo_threads == 1
 
 
 def test_an_unknown_file_is_first_run_in_a_child_and_what_passed_is_remembered(shared, tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import threading
 import time
 from dataclasses import replace
 
@@ -136,6 +137,25 @@ def test_a_held_pose_that_is_too_old_is_thrown_away():
     lane.answered(line)
     assert line.sent == []
     assert health.report().counters == {"mqtt_dropped": 1}
+
+
+def test_other_work_waits_for_a_pose_whose_answer_is_under_way_but_not_for_a_broker_that_is_away_or_silent():
+    def waited_s(answer_after_s=None, attached=True):
+        line = Line()
+        lane = NewestPose(line.send, Health(), expiry_s=5)
+        if attached:
+            lane.attach(line)
+        lane.offer(frame(0), 0)
+        answer = threading.Timer(answer_after_s or 0, lane.answered, [line])
+        if answer_after_s is not None:
+            answer.start()
+        begun = time.monotonic()
+        lane.settle(0.5)
+        return time.monotonic() - begun
+
+    assert waited_s(attached=False) < 0.05
+    assert 0.05 < waited_s(answer_after_s=0.1) < 0.4
+    assert waited_s() > 0.4
 
 
 # ---- every pose
