@@ -52,7 +52,7 @@ def main() -> None:
     print("| clip | frames | second difference, smoothing off | as shipped | lag, frames |\n|---|---|---|---|---|")
     for name, stretch in STRETCHES.items():
         clip(engine, arguments.clips / name, stretch)
-    whole = [picture for picture in read_coco(arguments.coco, None).pictures if _whole_in_view(picture)]
+    whole = [picture for picture in read_coco(arguments.coco, None).pictures if whole_in_view(picture)]
     virtual(engine, whole)
     engine.close()
 
@@ -108,7 +108,7 @@ def _truth(keypoints: np.ndarray) -> TruePerson:
     return TruePerson(1, np.hstack((keypoints[:, :2], known)).astype(np.float32), area_px=1.0)
 
 
-def _whole_in_view(picture: Picture) -> bool:
+def whole_in_view(picture: Picture) -> bool:
     people = [person for person in picture.people if person.measurable]
     if len(people) != 1 or len(picture.people) != 1:
         return False

@@ -48,6 +48,11 @@ class Track:
     seen_now: bool = True
     filter: BodyFilter = field(default_factory=BodyFilter)
 
+    @property
+    def in_view(self) -> bool:
+        """Seen now, or nothing says the contrary: not looked at, or missed just now for the first time (the model blinks)."""
+        return self.seen_now or self.misses == 0 or (self.misses == 1 and self.waited == 0)
+
     def unseen_s(self, now_ns: int) -> float:
         """Seconds since the person was last found."""
         return (now_ns - self.seen_ns) / 1e9

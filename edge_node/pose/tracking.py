@@ -16,10 +16,8 @@ Floats = NDArray[np.float32]
 
 NOTICE_SCORE = 0.22
 """Somebody new with this score is looked at more closely;"""
-APPEAR_SCORE = 0.33
-"""they are believed when the closer look, in a crop of their own, gives this score ..."""
-SURE_SCORE = 0.5
-"""... or the first look had this one."""
+APPEAR_SCORE = 0.3
+"""they are believed with this one, at the first look or the closer one, in a crop of their own."""
 STAY_SCORE = 0.24
 """Somebody who is followed needs only this."""
 
@@ -82,7 +80,8 @@ class Tracker:
         return [Wanted(t.key, t.expected_middle_px(now_ns), t.size_px, t.waited, t.misses) for t in self._tracks]
 
     def update(self, sightings: Sequence[Sighting], looked: set[int], now_ns: int, max_people: int, threshold: float) -> list[Track]:
-        """Takes in what was found in a frame; returns those to tell of: seen now, or not looked at and carried on.
+        """Takes in what was found in a frame; returns those to tell of: seen now, or carried on because nobody looked, or
+        one look only missed them.
 
         ``looked``: keys of the tracks whose crop was run. ``now_ns``: the frame's time on the source's time line.
         """
@@ -94,7 +93,7 @@ class Tracker:
         self._tracks = [t for t in self._tracks if _keeps(t, now_ns)]
         self._admit(free, now_ns, max_people, threshold)
         self._name(now_ns, threshold)
-        return [t for t in self._tracks if t.id and (t.seen_now or not t.misses)]
+        return [t for t in self._tracks if t.id and t.in_view]
 
     def _assign(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[_Stranger]:
         """Gives each track its best find; returns the finds that are like nobody in view."""
@@ -169,7 +168,7 @@ class Tracker:
     def _name(self, now_ns: int, threshold: float) -> None:
         """An identity for everyone who is believed by now: their old one if they may be somebody who was lost."""
         for track in list(self._tracks):
-            if track.id or track.score < (APPEAR_SCORE if track.hits >= 2 else SURE_SCORE):
+            if track.id or track.score < APPEAR_SCORE:
                 continue
             pose = Pose(track.keypoints_px, track.score)
             back = self._who_comes_back(_Stranger(Sighting(pose, None), track.extent), now_ns)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,13 +11,26 @@ from .conftest import clip, estimator, followed, identities
 def test_one_person_keeps_one_identity_through_a_dance(shared, engine):
     people = followed(engine, clip(shared.clips / "dance.mp4", step=2), **{"pose.max_people": 1})
     assert identities(people) == {1}
-    assert all(frame.people for frame in people[2:])
+    assert all(frame.people for frame in people)  # also in the very first frame
 
 
 def test_one_person_costs_one_inference_a_frame(shared, engine):
     people = followed(engine, clip(shared.clips / "squats.mp4", last=30), **{"pose.max_people": 1})
     assert identities(people) == {1}
     assert all(len(frame.regions) == 1 for frame in people)
+
+
+@pytest.mark.parametrize(("dark", "told"), [((6,), [True]), ((6, 7, 8), [True, False, False])])
+def test_one_look_that_misses_somebody_is_bridged_and_marked_but_not_a_second(shared, engine, dark, told):
+    frames = [
+        replace(f, image=np.zeros_like(f.image)) if number in dark else f
+        for number, f in enumerate(clip(shared.clips / "dance.mp4", last=13))
+    ]
+    people = followed(engine, iter(frames), **{"pose.max_people": 1})
+    assert [bool(people[number].people) for number in dark] == told
+    assert people[6].people[0].predicted
+    assert identities(people) == {1}
+    assert people[12].people
 
 
 def test_passers_by_get_one_identity_each_and_an_empty_room_gets_none(shared, engine):

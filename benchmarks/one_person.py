@@ -1,0 +1,108 @@
+"""One moving person: the node against the crop that others use, on the same frames with exact truth.
+
+    python benchmarks/one_person.py MODEL.tflite COCO_DIRECTORY
+
+`crop of the tutorial` is the region of TensorFlow Hub's MoveNet tutorial (the same constants are in tfjs), around the joints of the last
+frame, with the model's own output: what the demos run, less their mistakes. Nothing is smoothed but in the last row, the node as shipped.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402 - the checkout comes first
+from filters import walkers  # noqa: E402 - the same
+from real_clips import VIRTUAL_FRAMES, whole_in_view  # noqa: E402 - the same
+
+from edge_node.config.load import override  # noqa: E402 - the same
+from edge_node.config.models import Config, Model  # noqa: E402 - the same
+from edge_node.config.settings import Settings  # noqa: E402 - the same
+from edge_node.data import Image, KeypointArray, Region  # noqa: E402 - the same
+from edge_node.engine import Engine  # noqa: E402 - the same
+from edge_node.engine.cpu import open_cpu_engine  # noqa: E402 - the same
+from edge_node.evaluate.coco import read_coco  # noqa: E402 - the same
+from edge_node.evaluate.matching import FoundPerson, ScoredFrame, scored  # noqa: E402 - the same
+from edge_node.evaluate.run import follow, result, together  # noqa: E402 - the same
+from edge_node.evaluate.sources import sequences_of  # noqa: E402 - the same
+from edge_node.evaluate.truth import Sequence as TrueSequence  # noqa: E402 - the same
+from edge_node.pose.movenet import decode  # noqa: E402 - the same
+from edge_node.pose.region import sampler, to_frame, whole_frame  # noqa: E402 - the same
+from edge_node.pose.skeleton import INDEX  # noqa: E402 - the same
+
+HIPS = [INDEX["left_hip"], INDEX["right_hip"]]
+SHOULDERS = [INDEX["left_shoulder"], INDEX["right_shoulder"]]
+COUNTS = 0.2
+WALKER_FRAMES = 60
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("model", "coco"):
+        parser.add_argument(name, type=Path)
+    arguments = parser.parse_args()
+    pictures = read_coco(arguments.coco, None).pictures
+    whole = [picture for picture in pictures if whole_in_view(picture)]
+    kinds = {
+        "a camera that moves over people whole in view": sequences_of("virtual", whole, frames=VIRTUAL_FRAMES, figures=1, alone=True),
+        "people who walk": walkers(pictures, WALKER_FRAMES, vigour=1),
+        "people who swing their limbs twice as far and as fast": walkers(pictures, WALKER_FRAMES, vigour=2),
+    }
+    node, stock = (open_cpu_engine(Model(name=str(arguments.model), threads=2, heads=heads)) for heads in ("auto", "stock"))
+    ways = {
+        "whole frame each time": partial(demo, engine=stock, crop=lambda *_: None),
+        "crop of the tutorial": partial(demo, engine=stock, crop=tutorial_crop),
+        "the node, smoothing off": partial(follow, engine=node, settings=settings(smoothing=False)),
+        "the node": partial(follow, engine=node, settings=settings(smoothing=True)),
+    }
+    for kind, sequences in kinds.items():
+        print(f"\n{kind}: {len(sequences)} sequences\n")
+        print("| | PCK@0.1 | PCK@0.2 | second difference (truth's) | lag, frames |\n|---|---|---|---|---|")
+        for name, way in ways.items():
+            joints = result("", together([way(sequence) for sequence in sequences])).joints
+            bend = f"{joints.second_difference:.4f} ({joints.second_difference_true:.4f})"
+            print(f"| {name} | {joints.pck10:.3f} | {joints.pck20:.3f} | {bend} | {joints.lag_frames:.2f} |", flush=True)
+
+
+def settings(*, smoothing: bool) -> Settings:
+    return Settings(lambda: override(Config(), {"pose.max_people": 1, "smoothing.enabled": smoothing}))
+
+
+def demo(sequence: TrueSequence, engine: Engine, crop: Callable[[KeypointArray, int, int], Region | None]) -> list[ScoredFrame]:
+    """The model's own output of one square a frame."""
+    region: Region | None = None
+    frames = []
+    for frame in sequence.frames():
+        height, width = frame.image.shape[:2]
+        keypoints_px = single_pose(engine, frame.image, region or whole_frame(width, height))
+        region = crop(keypoints_px, width, height)
+        frames.append(scored(frame, [FoundPerson(1, keypoints_px)], 1))
+    return frames
+
+
+def single_pose(engine: Engine, image: Image, region: Region) -> KeypointArray:
+    """float32 [17, 3] in frame pixels."""
+    read = partial(decode, centre_threshold=0.0, max_finds=1)
+    return to_frame(engine.infer([sampler(image, region)], read)[0].result.keypoints[0], region)
+
+
+def tutorial_crop(keypoints_px: KeypointArray, width: int, height: int) -> Region | None:
+    """Source: TensorFlow Hub, "MoveNet: Ultra fast and accurate pose detection model", ``determine_crop_region``."""
+    counts = keypoints_px[:, 2] > COUNTS
+    if not (counts[HIPS].any() and counts[SHOULDERS].any()):
+        return None
+    x, y = keypoints_px[HIPS, :2].mean(axis=0)
+    away = np.abs(keypoints_px[:, :2] - (x, y))
+    half = max(1.9 * away[HIPS + SHOULDERS].max(), 1.2 * away[counts].max())
+    half = min(half, max(x, width - x, y, height - y))
+    if half > max(width, height) / 2:
+        return None
+    return Region(float(x - half), float(y - half), float(2 * half))
+
+
+if __name__ == "__main__":
+    main()
