@@ -30,6 +30,11 @@ class Usage:
         threads = {name: used - before.by_thread_s.get(name, 0.0) for name, used in self.by_thread_s.items()}
         return Usage(self.cpu_s - before.cpu_s, threads, self.minor_faults - before.minor_faults)
 
+    def less(self, prefixes: tuple[str, ...]) -> "Usage":
+        """Without the threads whose names begin so, as exactly as clock ticks tell."""
+        kept = {name: used for name, used in self.by_thread_s.items() if not name.startswith(prefixes)}
+        return Usage(self.cpu_s - sum(self.by_thread_s.values()) + sum(kept.values()), kept, self.minor_faults)
+
     def plus(self, other: "Usage") -> "Usage":
         """Both together."""
         names = self.by_thread_s.keys() | other.by_thread_s.keys()

@@ -88,7 +88,7 @@ class VideoFile:
         return self._grab()
 
     def _open(self) -> Capture:
-        # One decoding thread does it up to Full HD, for a third less processor time in sum than several that wait for each other.
+        # One decoding thread does it up to Full HD, for less processor time in sum than several that wait for each other.
         capture = cv2.VideoCapture(self._location, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if capture.isOpened() and _size_px(capture) > FULL_HD_PX:
             capture.release()

@@ -16,7 +16,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 CACHE_FILE = "threads.json"
-MEASURE_S = 0.3
+MEASURE_S = 0.2
 """Time for one candidate; a slow board gets three runs of each at least."""
 REST_S = 0.02
 """A live camera lets the model rest about so long after each frame. Threads that fell asleep meanwhile have to be woken, which may take
