@@ -17,10 +17,11 @@ log = logging.getLogger(__name__)
 
 CACHE_FILE = "threads.json"
 MEASURE_S = 0.2
-"""Time for one candidate; a slow board gets three runs of each at least."""
+"""Time for one candidate, ``RESTS`` rests not counted; a slow board gets three runs of each at least."""
 REST_S = 0.02
 """A live camera lets the model rest about so long after each frame. Threads that fell asleep meanwhile have to be woken, which may take
 longer than they save: on two virtual cores, two threads were 1.5 times as fast as one in a row, and 0.8 times after 10 ms of rest."""
+RESTS = 15
 WORTH_IT = 0.95
 """More threads are taken for at most this share of the time."""
 
@@ -83,16 +84,16 @@ def _measure(open_square: Callable[[int], Callable[[], None]], cores: int, rest_
 
 
 def _usual_s(invoke: Callable[[], None], rest_s: float) -> float:
-    """Median time of one invoke, each after ``rest_s``."""
+    """Time of one invoke: the median; or, with a rest before each, the upper quartile, for then threads are now quick and now slow."""
     times: list[float] = []
     start = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - start < MEASURE_S:
+    while len(times) < 3 or time.perf_counter() - start < MEASURE_S + RESTS * rest_s:
         if rest_s:
             time.sleep(rest_s)
         before = time.perf_counter()
         invoke()
         times.append(time.perf_counter() - before)
-    return statistics.median(times)
+    return sorted(times)[len(times) * 3 // 4] if rest_s else statistics.median(times)
 
 
 def _side_by_side_s(invokes: list[Callable[[], None]], rest_s: float) -> float:
