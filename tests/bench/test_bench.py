@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_node.bench.process import Usage
 from edge_node.cli import main
 from edge_node.commands.bench import COLUMNS, append_row
 
@@ -48,6 +49,20 @@ def test_figures_hang_together(result):
     assert measured["frames"] == 50
     assert 20 < measured["rss_mb"] < 1000
     assert measured["cpu_ms_per_frame"] > 0
+    assert measured["beyond_bare_ms"]["p50"] < measured["end_to_end_ms"]["p50"]
+
+
+def test_beside_a_live_source_the_bare_models_rests_are_no_part_of_its_rate(result):
+    measured, _ = result
+    assert measured["fps"] < 130  # the camera's 120
+    assert measured["bare_invoke_fps"] > 1.5 * measured["fps"]
+
+
+def test_threads_beside_the_model_are_taken_out_of_what_it_used():
+    used = Usage(3.0, {"MainThread": 1.5, "libraries": 0.5, "camera-reader": 0.7, "sink-mqtt": 0.2}, 5)
+    model = used.less(("camera", "sink-"))
+    assert model.by_thread_s == {"MainThread": 1.5, "libraries": 0.5}
+    assert model.cpu_s == pytest.approx(2.1)  # what no thread owns any more stays
 
 
 def test_a_row_of_the_machine_is_kept(result):

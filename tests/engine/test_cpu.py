@@ -1,5 +1,6 @@
 """The CPU engine on the real model, with whichever runtime this environment has."""
 
+import itertools
 import os
 import time
 
@@ -133,6 +134,16 @@ def test_threads_are_measured_in_the_rhythm_of_the_source(tmp_path, monkeypatch,
         return invoke
 
     assert measured_plan(open_square, "a model", tmp_path, live=live).solo_threads == threads
+
+
+def test_threads_that_are_now_quick_and_now_slow_beside_a_live_camera_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 2)
+
+    def open_square(threads):
+        runs = itertools.count()
+        return lambda: time.sleep(0.008 if threads == 1 else 0.016 if next(runs) % 3 == 0 else 0.004)
+
+    assert measured_plan(open_square, "a model", tmp_path, live=True).solo_threads == 1
 
 
 def test_more_threads_that_win_next_to_nothing_are_not_taken(tmp_path, monkeypatch):
