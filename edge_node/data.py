@@ -75,8 +75,8 @@ class Person:
     """One tracked body of one frame.
 
     ``id`` is the identity within this run, from 1. ``keypoints``: float32 [17, 3], smoothed, x and y normalised to the
-    frame. ``box``: x0, y0, x1, y1, normalised. ``predicted``: not found in this frame, because nobody looked or one
-    look missed them; the position is carried on from their motion.
+    frame. ``box``: x0, y0, x1, y1, normalised. ``predicted``: not found in this frame, because nobody looked or a
+    blink of the model missed them; the position is carried on from their motion.
     """
 
     id: int

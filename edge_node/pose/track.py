@@ -15,6 +15,9 @@ PREDICT_AT_MOST_S = 0.4
 VELOCITY_MEMORY_S = 0.1
 """Time constant of the motion estimate."""
 
+BLINK_S = 0.07
+"""Somebody missed by one look, or by all looks for no longer than this, is taken to be there still: the model blinks."""
+
 VELOCITY_AFTER_MISS = 0.8
 """Share of the motion that is believed on after each look that missed the person."""
 
@@ -31,7 +34,7 @@ class Track:
 
     ``key`` is internal; ``id``, from 1, is given when the person is believed. ``extent``: of the joints that count.
     ``size_px``: its longer side, following growth at once and shrinking slowly. ``waited``: frames since they were looked at;
-    ``misses``: looks in a row that did not find them.
+    ``misses``: looks in a row that did not find them; ``blink``: these are so few that nothing is concluded from them.
     """
 
     key: int
@@ -44,14 +47,15 @@ class Track:
     velocity_px_s: tuple[float, float] = (0.0, 0.0)
     waited: int = 0
     misses: int = 0
+    blink: bool = False
     hits: int = 1
     seen_now: bool = True
     filter: BodyFilter = field(default_factory=BodyFilter)
 
     @property
     def in_view(self) -> bool:
-        """Seen now, or nothing says the contrary: not looked at, or missed just now for the first time (the model blinks)."""
-        return self.seen_now or self.misses == 0 or (self.misses == 1 and self.waited == 0)
+        """Seen now, or nothing says the contrary: not looked at, or missed just now by a blink."""
+        return self.seen_now or self.misses == 0 or (self.blink and self.waited == 0)
 
     def unseen_s(self, now_ns: int) -> float:
         """Seconds since the person was last found."""
@@ -86,9 +90,10 @@ class Track:
         self.waited = self.misses = 0
         self.seen_now = True
 
-    def miss(self) -> None:
+    def miss(self, now_ns: int) -> None:
         """The person was looked for and not found: the motion of the last good sighting is trusted less and less."""
         self.misses += 1
+        self.blink = self.misses == 1 or self.unseen_s(now_ns) <= BLINK_S
         self.waited = 0
         vx, vy = self.velocity_px_s
         self.velocity_px_s = (vx * VELOCITY_AFTER_MISS, vy * VELOCITY_AFTER_MISS)

@@ -81,7 +81,7 @@ class Tracker:
 
     def update(self, sightings: Sequence[Sighting], looked: set[int], now_ns: int, max_people: int, threshold: float) -> list[Track]:
         """Takes in what was found in a frame; returns those to tell of: seen now, or carried on because nobody looked, or
-        one look only missed them.
+        a blink of the model missed them.
 
         ``looked``: keys of the tracks whose crop was run. ``now_ns``: the frame's time on the source's time line.
         """
@@ -89,7 +89,7 @@ class Tracker:
             track.seen_now = False
         free = self._assign(sightings, now_ns, threshold)
         for track in self._tracks:
-            _count_look(track, looked)
+            _count_look(track, looked, now_ns)
         self._tracks = [t for t in self._tracks if _keeps(t, now_ns)]
         self._admit(free, now_ns, max_people, threshold)
         self._name(now_ns, threshold)
@@ -185,11 +185,11 @@ def _alike(a: _Stranger, b: _Stranger, threshold: float) -> float:
     return float(oks(a.pose.keypoints_px[None], b.pose.keypoints_px[None], area, threshold)[0, 0])
 
 
-def _count_look(track: Track, looked: set[int]) -> None:
+def _count_look(track: Track, looked: set[int], now_ns: int) -> None:
     if track.seen_now:
         return
     if track.key in looked:
-        track.miss()
+        track.miss(now_ns)
     else:
         track.waited += 1
 

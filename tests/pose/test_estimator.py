@@ -20,11 +20,15 @@ def test_one_person_costs_one_inference_a_frame(shared, engine):
     assert all(len(frame.regions) == 1 for frame in people)
 
 
-@pytest.mark.parametrize(("dark", "told"), [((6,), [True]), ((6, 7, 8), [True, False, False])])
-def test_one_look_that_misses_somebody_is_bridged_and_marked_but_not_a_second(shared, engine, dark, told):
+@pytest.mark.parametrize(
+    ("step", "dark", "told"),
+    [(1, (6,), [True]), (1, (6, 7, 8), [True, True, False]), (3, (6, 7), [True, False])],
+)
+def test_a_blink_of_the_model_is_bridged_and_marked_but_nothing_longer(shared, engine, step, dark, told):
+    """The clip has 30 frames a second: two of them, or one of every third, are a blink."""
     frames = [
         replace(f, image=np.zeros_like(f.image)) if number in dark else f
-        for number, f in enumerate(clip(shared.clips / "dance.mp4", last=13))
+        for number, f in enumerate(clip(shared.clips / "dance.mp4", last=13 * step, step=step))
     ]
     people = followed(engine, iter(frames), **{"pose.max_people": 1})
     assert [bool(people[number].people) for number in dark] == told
