@@ -18,7 +18,7 @@ from edge_node import __version__
 from edge_node.bench.loop import Alternated, Block, Loop, Seen, alternate, warm_up
 from edge_node.bench.process import NOTHING_USED, Machine, Usage, machine, rss_mb
 from edge_node.bench.subscriber import Subscriber
-from edge_node.camera.capture import is_lossless
+from edge_node.camera.capture import has_end, is_lossless
 from edge_node.config.load import override
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
@@ -184,7 +184,7 @@ def _result(config: Config, engine: Engine, measured: _Measured) -> Result:
     return Result(
         version=__version__,
         machine=machine(),
-        source=Path(str(config.camera.source)).name,
+        source=_source(config, measured.health),
         model=config.model.name if find_model(config.model.name, config.model.directory).path is None else _model_file(config),
         runtime=engine.description.split(",")[0],
         accelerator=people[-1].accelerator,
@@ -250,6 +250,12 @@ def _latency(samples_ms: Sequence[float]) -> Latency | None:
         return None
     p50, p99 = np.percentile(samples_ms, (50, 99))
     return Latency(round(float(p50), 3), round(float(p99), 3))
+
+
+def _source(config: Config, health: Health) -> str:
+    """A file's name; of a camera what it says of itself."""
+    given = str(config.camera.source)
+    return Path(given).name if has_end(config.camera) else str(health.fact_of("camera") or given)
 
 
 def _model_file(config: Config) -> str:

@@ -40,6 +40,7 @@ def test_the_result_has_every_promised_key(result):
     assert measured["threads"] == 1
     assert measured["people"] == 1
     assert len(measured["runs"]) == 1
+    assert measured["source"].startswith("synthetic")
 
 
 def test_figures_hang_together(result):

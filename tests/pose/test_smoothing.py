@@ -53,6 +53,21 @@ def test_even_motion_is_followed_with_less_than_half_a_frame_of_lag():
     assert (40 - 1) * 3.0 - places[-1, 0, 0] < 1.5
 
 
+def test_another_pose_altogether_passes_as_it_is_and_nothing_is_dragged_along():
+    """As when the picture is cut: at the same place somebody lies who stood."""
+    other = body()
+    other[:, [0, 1]] = other[:, [1, 0]]
+    places = filtered([body(3.0 * i) for i in range(20)] + [other] * 5)
+    assert (places[20:] == other[:, :2]).all()
+
+
+def test_some_joints_that_leap_at_once_are_no_other_pose():
+    """An arm and a leg of somebody else."""
+    frames = [body() for _ in range(20)]
+    frames[10][9:16, 0] += 100
+    assert np.abs(filtered(frames)[10, :, 0] - body()[:, 0]).max() < 0.2 * 100
+
+
 def test_a_joint_that_leaps_for_one_frame_hardly_moves():
     frames = [body() for _ in range(20)]
     frames[10][9, 0] += 150

@@ -1,15 +1,22 @@
 """Stand-in for the module ``picamera2`` (interface: The Picamera2 Library, chapters 4 to 6 and appendix C).
 
-A test sets ``board`` to say what the camera does. Pictures are a ramp whose red, green and blue differ, so that a mix-up shows.
+A test sets ``board`` to say what the camera does. Pictures are a ramp whose red, green and blue differ, so that a mix-up shows; or, where
+PICAMERA2_STANDIN_CLIP names a clip, its first pictures to and fro, made beforehand as the board's own processor would make them.
 """
 
+import itertools
+import os
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 FORMATS = {"BGR888": (0, 1, 2), "RGB888": (2, 1, 0)}  # order of R, G, B in memory
+CLIP = os.environ.get("PICAMERA2_STANDIN_CLIP")
+CLIP_PICTURES = 24
 
 
 @dataclass
@@ -44,7 +51,8 @@ class CompletedRequest:
 
     def release(self):
         board.outstanding -= 1
-        self.buffer[:] = 0xAA  # the memory is the camera's again
+        if not CLIP:
+            self.buffer[:] = 0xAA  # the memory is the camera's again
 
 
 class MappedArray:
@@ -77,7 +85,7 @@ class Picamera2:
         if board.opened:
             raise RuntimeError("Camera __init__ sequence did not complete.")
         board.opened += 1
-        self.camera_properties = {"Model": "imx708"}
+        self.camera_properties = {"Model": f"stand-in playing {Path(CLIP).name}" if CLIP else "imx708"}
         self.sensor_modes = [
             {"size": (640, 480), "fps": 120.0, "bit_depth": 10, "crop_limits": (1000, 752, 1280, 960)},
             {"size": (1640, 1232), "fps": 41.8, "bit_depth": 10, "crop_limits": (0, 0, 3280, 2464)},
@@ -99,22 +107,26 @@ class Picamera2:
         main["framesize"] = main["stride"] * main["size"][1]
         self.configuration = configuration
         board.configurations.append(configuration)
+        self._clip = itertools.cycle(self._clip_buffers()) if CLIP else None
 
     def camera_configuration(self):
         return self.configuration
 
     def start(self):
         self._taken = 0
-        self._started_ns = time.monotonic_ns()
+        self._started_ns = self._due_ns = time.monotonic_ns()
 
     def capture_request(self, wait=None):
         if board.stall_after is not None and self._taken >= board.stall_after:
             time.sleep(wait)
             raise TimeoutError
-        time.sleep(self.configuration["controls"]["FrameDurationLimits"][0] / 1e6)
+        self._due_ns = max(self._due_ns + self.configuration["controls"]["FrameDurationLimits"][0] * 1000, time.monotonic_ns())
+        time.sleep(max(0, self._due_ns - time.monotonic_ns()) / 1e9)
         number, self._taken = self._taken, self._taken + 1
         if number in board.cancelled:
             return CompletedRequest(self, {}, self._buffer(number))
+        if self._clip:
+            return CompletedRequest(self, {"SensorTimestamp": time.monotonic_ns()}, next(self._clip))
         stamp_ns = time.monotonic_ns() - 8_000_000
         if number == 0 and board.stale_first:
             stamp_ns = self._started_ns - 40_000_000
@@ -130,12 +142,24 @@ class Picamera2:
     def close(self):
         board.opened -= 1
 
+    def _clip_buffers(self):
+        clip = cv2.VideoCapture(CLIP)
+        size = self.configuration["main"]["size"]
+        pictures = [cv2.resize(clip.read()[1], size, interpolation=cv2.INTER_AREA)[..., ::-1] for _ in range(CLIP_PICTURES)]
+        clip.release()
+        buffers = [self._in_memory(picture) for picture in pictures]
+        return buffers + buffers[-2:0:-1]
+
     def _buffer(self, number):
+        width, height = self.configuration["main"]["size"]
+        rgb = np.empty((height, width, 3), np.uint8)
+        rgb[..., 0], rgb[..., 1], rgb[..., 2] = np.arange(width) % 256, np.arange(height)[:, None] % 256, number % 256
+        return self._in_memory(rgb)
+
+    def _in_memory(self, rgb):
         """Memory as the camera fills it: padded rows, a tail to a whole page."""
         main = self.configuration["main"]
         width, height = main["size"]
-        rgb = np.empty((height, width, 3), np.uint8)
-        rgb[..., 0], rgb[..., 1], rgb[..., 2] = np.arange(width) % 256, np.arange(height)[:, None] % 256, number % 256
         rows = np.full((height, main["stride"]), 0xEE, np.uint8)
         rows[:, : width * 3] = rgb[..., FORMATS[main["format"]]].reshape(height, width * 3)
         return np.concatenate([rows.ravel(), np.full(-rows.size % 4096, 0xDD, np.uint8)])
