@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -51,6 +52,20 @@ def test_gives_rgb_frames_without_the_padding_of_rows(board):
     assert frame.image.flags.c_contiguous
     assert ramp(frame.image)
     camera.close()
+
+
+def test_the_stand_in_plays_a_clip_in_its_colours_and_time(shared, monkeypatch, request):
+    """For the benchmark: ``scripts/bench`` measures with it."""
+    clip = shared.clips / "dance.mp4"
+    monkeypatch.setenv("PICAMERA2_STANDIN_CLIP", str(clip))
+    request.getfixturevalue("board")
+    camera = open_camera(settings(width=288, height=288, fps=50.0))
+    frames = [camera.read() for _ in range(5)]
+    camera.close()
+    picture = cv2.resize(cv2.VideoCapture(str(clip)).read()[1], (288, 288), interpolation=cv2.INTER_AREA)
+    assert (frames[0].image == picture[..., ::-1]).all()
+    assert "stand-in playing dance.mp4" in camera.description
+    assert (frames[4].captured_ns - frames[0].captured_ns) / 1e9 == pytest.approx(4 / 50, abs=0.03)
 
 
 def test_turns_bgr_memory_into_rgb(board):
