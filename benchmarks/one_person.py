@@ -4,8 +4,8 @@
 
 `crop of the tutorial` is the region of TensorFlow Hub's MoveNet tutorial (the same constants are in tfjs), around the joints of the last
 frame, with the model's own output: what the demos run, less their mistakes. `a perfect crop` is taken from the truth of the frame at
-hand, 1.4 times the extent of its joints: what the model gives where attention is free of fault. Nothing is smoothed but in the last row,
-the node as shipped.
+hand, 1.4 times the extent of its joints: what the model gives where attention is free of fault. `a square around the last joints` has the
+same factor, and the person decoded from the heads. Nothing is smoothed but in the last row, the node as shipped.
 """
 
 import argparse
@@ -67,6 +67,7 @@ def main() -> None:
         "whole frame each time": partial(demo, engine=stock, crop=lambda *_: None),
         "a perfect crop": partial(demo, engine=stock, crop=perfect_crop),
         "crop of the tutorial": partial(demo, engine=stock, crop=tutorial_crop),
+        "a square around the last joints": partial(demo, engine=node, crop=last_crop),
         "the node, smoothing off": partial(follow, engine=node, settings=settings(smoothing=False)),
         "the node": partial(follow, engine=node, settings=settings(smoothing=True)),
     }
@@ -103,6 +104,13 @@ def single_pose(engine: Engine, image: Image, region: Region) -> KeypointArray:
 def perfect_crop(frame: TrueFrame, _last: KeypointArray | None) -> Region | None:
     """Around the one who is there."""
     return crop_of(frame.people[0].keypoints_px, KNOWN, CROP_FACTOR) if frame.people else None
+
+
+def last_crop(_frame: TrueFrame, keypoints_px: KeypointArray | None) -> Region | None:
+    """As the node's, but from nothing else than the joints of the last frame; the whole frame again where half of them do not count."""
+    if keypoints_px is None or 2 * np.count_nonzero(keypoints_px[:, 2] > COUNTS) < len(keypoints_px):
+        return None
+    return crop_of(keypoints_px, COUNTS, CROP_FACTOR)
 
 
 def tutorial_crop(frame: TrueFrame, keypoints_px: KeypointArray | None) -> Region | None:
