@@ -1,5 +1,6 @@
 """The hand-off between two threads."""
 
+import itertools
 import threading
 import time
 
@@ -77,3 +78,35 @@ def test_close_wakes_a_producer_and_a_consumer_that_wait() -> None:
     for thread in threads:
         thread.join(5)
     assert sorted(ended) == ["consumer", "producer"]
+
+
+class LateGate:
+    """A lock whose wait is over at the very moment when it is opened by an item."""
+
+    def __init__(self, slot: Latest[int]) -> None:
+        self._slot = slot
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._items = itertools.count()
+
+    def acquire(self, timeout: float = -1) -> bool:
+        if timeout < 0:
+            return self._lock.acquire(timeout=1)
+        self._slot.put(next(self._items))
+        return False
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def test_an_item_that_comes_when_the_wait_for_it_is_just_over_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    slot: Latest[int] = Latest()
+    monkeypatch.setattr(slot, "_gate", LateGate(slot))
+    assert [slot.get(timeout_s=0.1) for _ in range(3)] == [0, 1, 2]
+
+
+def test_the_wait_for_an_item_ends_when_its_time_is_over() -> None:
+    slot: Latest[int] = Latest()
+    began_s = time.monotonic()
+    assert slot.get(timeout_s=0.05) is None
+    assert 0.05 <= time.monotonic() - began_s < 1
