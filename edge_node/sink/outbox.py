@@ -63,7 +63,7 @@ class Outbox:
         self._forgotten = 0
 
     def __len__(self) -> int:
-        return len(self._volatile) + (len(self._disk) if self._disk else 0)
+        return len(self._volatile) + (len(self._disk) if self._disk is not None else 0)
 
     def attach(self, publish: Publish | None) -> None:
         """A connection to send through, or none any more. What was not acknowledged over the last one is sent again."""
@@ -159,7 +159,7 @@ class Outbox:
             log.error("%s", text)
 
     def _count_forgotten(self) -> None:
-        forgotten = self._volatile.forgotten + (self._disk.forgotten if self._disk else 0)
+        forgotten = self._volatile.forgotten + (self._disk.forgotten if self._disk is not None else 0)
         if forgotten > self._forgotten:
             self._health.count("mqtt_spool_forgotten", forgotten - self._forgotten)
             self._forgotten = forgotten

@@ -166,6 +166,18 @@ def test_what_does_not_fit_is_counted(make):
     assert len(outbox) == 6
 
 
+def test_what_was_too_old_is_counted_also_when_nothing_else_is_left(make):
+    health = Health()
+    outbox, wire = make(health, MqttSpool(max_age_s=0.05)), Wire()
+    for number in range(3):
+        outbox.add(message(number))
+    time.sleep(0.1)
+    outbox.attach(wire.publish)
+    deliver_all(outbox, wire)
+    assert (wire.sent, len(outbox)) == ([], 0)
+    assert health.report().counters["mqtt_spool_forgotten"] == 3
+
+
 def test_without_a_spool_on_disk_messages_wait_in_memory(tmp_path):
     outbox, wire = Outbox(MqttSpool(), None, None, Health()), Wire()
     outbox.add(message(1))
