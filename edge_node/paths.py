@@ -1,7 +1,11 @@
 """Where this node keeps files of its own: state that must last, and what can be fetched or computed again."""
 
+import functools
+import logging
 import os
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 STATE_UNDER_SYSTEMD = "STATE_DIRECTORY"
 CREDENTIALS_UNDER_SYSTEMD = "CREDENTIALS_DIRECTORY"
@@ -36,14 +40,23 @@ def models_directory(configured: str | None) -> Path:
 def secret(name: str) -> str | None:
     """A secret by name, such as ``mqtt-password``: systemd credential ``edge-node.<name>``, else ``EDGE_NODE_<NAME>``.
 
-    One trailing line end is not part of it. ``None`` when nobody gave one.
+    One trailing line end is not part of it. An empty one is none. ``None`` when nobody gave one.
     """
     directory = os.environ.get(CREDENTIALS_UNDER_SYSTEMD)
     if directory:
         file = Path(directory) / f"edge-node.{name}"
         if file.is_file():
-            return file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    return os.environ.get("EDGE_NODE_" + name.upper().replace("-", "_"))
+            given = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+            if given:
+                return given
+            _tell_empty(file)
+    return os.environ.get("EDGE_NODE_" + name.upper().replace("-", "_")) or None
+
+
+@functools.cache
+def _tell_empty(file: Path) -> None:
+    """Once for each file: a camera's are read at every check of the configuration."""
+    log.warning("%s is empty: taken as not given", file)
 
 
 def _xdg(variable: str, fallback: str) -> Path:

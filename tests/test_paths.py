@@ -38,6 +38,20 @@ def test_nobody_gave_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert paths.secret("web-token") is None
 
 
+@pytest.mark.parametrize("content", ["", "\n", "\r\n"])
+def test_an_empty_secret_is_none_and_an_empty_file_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    file = tmp_path / "edge-node.web-token"
+    file.write_text(content)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("EDGE_NODE_WEB_TOKEN", "")
+    assert paths.secret("web-token") is None
+    assert f"{file} is empty" in caplog.text
+    monkeypatch.setenv("EDGE_NODE_WEB_TOKEN", "of the environment")
+    assert paths.secret("web-token") == "of the environment"
+
+
 def test_a_tilde_is_a_home_directory_where_there_is_such_a_user(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert paths.expanded("~/clip.mp4") == Path("/home/me/clip.mp4")

@@ -12,7 +12,7 @@ import cv2
 import orjson
 
 from edge_node import __version__
-from edge_node.config.models import Config, Web
+from edge_node.config.models import Config
 from edge_node.config.settings import Settings
 from edge_node.data import Image, People, Region
 from edge_node.health import Health
@@ -119,20 +119,16 @@ class WebSink:
         return orjson.dumps({"type": "health", "viewers": viewers, **_plain(asdict(self._health.report()))}).decode()
 
     def _token(self) -> str | None:
-        """The token viewers need: none on loopback, else the one given, else a new one that is shown once in the log."""
+        """The token viewers need: the one given, else none on loopback and a new one, shown once in the log, beyond it."""
         given = secret("web-token")
-        if given is None and is_loopback(self._config.host):
-            return None
+        if is_loopback(self._config.host):
+            return given
+        if self._config.certificate_file is None:
+            log.warning("live page: served in clear on %s; give web.certificate_file to encrypt it", self._config.host)
         if given is None:
             given = secrets.token_urlsafe(18)
             log.warning("live page: open it once with ?token=%s (set credential edge-node.web-token to choose your own)", given)
-            _warn_in_clear(self._config)
         return given
-
-
-def _warn_in_clear(config: Web) -> None:
-    if config.certificate_file is None:
-        log.warning("live page: served in clear on %s; give web.certificate_file to encrypt it", config.host)
 
 
 def _pose_message(people: People) -> dict[str, Any]:

@@ -116,6 +116,22 @@ def test_a_token_is_made_up_and_shown_once_when_none_is_given(serve: Serve, capl
     assert get(page.port, f"/?token={token}").status == 303
 
 
+def test_an_empty_token_opens_the_page_to_nobody(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    page = serve("web.host=0.0.0.0", token="")
+    assert "?token=" in caplog.text
+    assert get(page.port, Cookie=f"{COOKIE}=").status == 401
+    assert get(page.port, "/?token=").status == 401
+    assert refused(page.port, Cookie=f"{COOKIE}=") == 401
+
+
+@pytest.mark.parametrize(("host", "told"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_a_page_in_clear_beyond_loopback_is_said_also_with_a_token_of_ones_own(
+    serve: Serve, caplog: pytest.LogCaptureFixture, host: str, told: bool
+) -> None:
+    serve(f"web.host={host}", token="right")
+    assert ("served in clear" in caplog.text) is told
+
+
 def test_guessing_tokens_runs_dry(serve: Serve) -> None:
     page = serve("web.host=0.0.0.0", token="right")
     answers = [get(page.port, f"/?token=wrong{n}").status for n in range(8)]
