@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from edge_node.errors import SinkError
 from edge_node.sink.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Kept:
     message: Outgoing
 
 
-class SpoolError(Exception):
+class SpoolError(SinkError):
     """The spool cannot take or give messages now: full disk, no permission. What it had, it still has."""
 
 
@@ -67,14 +68,17 @@ class Spool:
             database = self._opened()
             # A message must be on the disk before we go on; taking one out may be lost in a power cut: it is sent twice then.
             database.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
-            with database:
+            with database:  # what has to make room goes with what comes in, or neither
                 ids = [database.execute(insert, row).lastrowid or 0 for row in rows]
+                count, size = self._count + len(rows), self._bytes + sum(len(row[2]) for row in rows)
+                forgotten = 0
+                while size > self._max_bytes and count - forgotten > 1:
+                    size -= _delete_oldest(database)
+                    forgotten += 1
         except sqlite3.Error as error:
             self._failed(error)
-        self._count += len(rows)
-        self._bytes += sum(len(row[2]) for row in rows)
-        while self._bytes > self._max_bytes and self._count > 1:
-            self._forget_oldest()
+        self._count, self._bytes = count - forgotten, size
+        self.forgotten += forgotten
         return ids
 
     def after(self, last_id: int, limit: int) -> list[Kept]:
@@ -112,11 +116,6 @@ class Spool:
         if self._database is not None:
             self._database.close()
             self._database = None
-
-    def _forget_oldest(self) -> None:
-        (oldest,) = self._opened().execute("SELECT min(id) FROM message").fetchone()
-        self.remove([oldest])
-        self.forgotten += 1
 
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:
@@ -174,3 +173,10 @@ class Spool:
                 self._set_aside(error)
                 self._count = self._bytes = 0
         raise SpoolError(f"{self._path}: {error}") from None
+
+
+def _delete_oldest(database: sqlite3.Connection) -> int:
+    """Returns the bytes of its payload."""
+    query = "DELETE FROM message WHERE id = (SELECT min(id) FROM message) RETURNING length(payload)"
+    ((size,),) = database.execute(query).fetchall()
+    return int(size)

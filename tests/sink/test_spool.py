@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_node.errors import SinkError
 from edge_node.sink.outgoing import Outgoing
 from edge_node.sink.spool import MEMORY, Kept, Spool, SpoolError
 
@@ -112,9 +113,9 @@ def test_a_second_process_cannot_use_the_same_file(tmp_path):
     assert payloads(second) == [1, 2]
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_a_folder_that_cannot_be_made_is_said_as_a_sink_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpoolError, match="file"):
+    with pytest.raises(SinkError, match="file"):
         make(tmp_path / "file" / "spool").add([kept(1)])
 
 
@@ -143,6 +144,34 @@ assert added > 10
 
 def test_a_full_disk_loses_nothing_that_was_kept_and_is_survived(tmp_path):
     subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "spool")], check=True, timeout=60)
+
+
+FULL_DISK_AND_SPOOL = """
+import resource, signal, sys, time
+from pathlib import Path
+from edge_node.sink.outgoing import Outgoing
+from edge_node.sink.spool import Kept, Spool, SpoolError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for limit in range(60_000, 110_000, 1000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    spool = Spool(Path(sys.argv[1]) / str(limit), 20_000, 1000, durable=True)
+    spool.add([Kept(0, time.time(), Outgoing("t", b"0" + b" " * 1999)) for _ in range(10)])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    number = 0
+    try:
+        while True:
+            before = [k.message.payload for k in spool.after(0, 100)]
+            spool.add([Kept(0, time.time(), Outgoing("t", b"%d" % (number + 1) + b" " * 1998))])
+            number += 1
+    except SpoolError:
+        pass
+    assert [k.message.payload for k in spool.after(0, 100)] == before, "kept although refused, or forgotten for nothing"
+    assert spool.forgotten == number
+"""
+
+
+def test_a_full_disk_refuses_a_message_and_forgets_none_for_it(tmp_path):
+    subprocess.run([sys.executable, "-c", FULL_DISK_AND_SPOOL, str(tmp_path)], check=True, timeout=60)
 
 
 KILLED = """
