@@ -41,7 +41,7 @@ def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress
             return path
         folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
-        with part.open("ab") as output:
+        with _opened(part) as output:
             _lock(output, path)
             try:
                 _transfer(file, output, mirror, progress)
@@ -50,9 +50,10 @@ def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress
                 if output.tell() == 0:
                     part.unlink()
             os.fsync(output.fileno())
-            why = why_wrong(part.read_bytes(), file)
+            output.seek(0)
+            why = why_wrong(output.read(), file)
             if why:
-                part.unlink()
+                part.unlink(missing_ok=True)
                 raise ModelError(f"{_origin(file, mirror)}: what came {why}; it is not used")
             part.replace(path)
     return path
@@ -68,6 +69,11 @@ def _told_plainly(file: ModelFile, folder: Path) -> Iterator[None]:
             needed = f"{file.bytes / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB free"
             raise ModelError(f"{folder}: no space left for {file.file}: {needed}; free some or choose another --directory") from error
         raise ModelError(f"{error.filename or folder}: {error.strerror or error}; choose another --directory") from error
+
+
+def _opened(part: Path) -> IO[bytes]:
+    """``part``, to be read and added to. Root fetches into folders of the service's user, whose links are not followed."""
+    return os.fdopen(os.open(part, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644), "a+b")
 
 
 def _lock(output: IO[bytes], path: Path) -> None:

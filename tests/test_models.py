@@ -127,6 +127,23 @@ def test_a_full_disk_is_told_with_what_is_needed(server, tmp_path, monkeypatch):
         fetch(listed(server.server_port), tmp_path, None, nothing)
 
 
+def test_a_link_in_place_of_the_file_to_be_is_not_followed(shared, tmp_path):
+    other = tmp_path / "other"
+    other.write_text("of somebody else")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / f"{CPU_FILE}.part").symlink_to(other)
+    with pytest.raises(ModelError, match="symbolic link"):
+        fetch(manifest()[0].files["cpu"], tmp_path / "models", shared.models, nothing)
+    assert other.read_text() == "of somebody else"
+
+
+def test_an_empty_file_in_a_mirror_is_told(tmp_path):
+    (tmp_path / CPU_FILE).touch()
+    with pytest.raises(ModelError, match=f"{tmp_path / CPU_FILE}: what came has 0 bytes instead of 2894840; it is not used"):
+        fetch(manifest()[0].files["cpu"], tmp_path / "models", tmp_path, nothing)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
 def test_two_fetches_at_a_time_do_not_mix(server, tmp_path):
     with (tmp_path / f"{CPU_FILE}.part").open("ab") as first:
         fetching._lock(first, tmp_path)

@@ -77,13 +77,18 @@ def look_where_service_looks() -> bool:
 
 
 def give_to_service(path: Path) -> None:
-    """Let the service's user own ``path`` and what is in it, where there is that user."""
+    """Let the service's user own the folder ``path`` and what is in it, where there is that user.
+
+    That user may have put links there: what they point to is left alone.
+    """
     try:
         user = pwd.getpwnam(USER)
     except KeyError:
         return
-    for each in (path, *path.rglob("*")):
-        os.chown(each, user.pw_uid, user.pw_gid)
+    for _, _, files, folder in os.fwalk(path):
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        for name in files:
+            os.chown(name, user.pw_uid, user.pw_gid, dir_fd=folder, follow_symlinks=False)
 
 
 def service_is_installed() -> bool:

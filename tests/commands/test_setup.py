@@ -148,6 +148,20 @@ def test_password_is_for_root_alone(tmp_path):
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_service_gets_its_files_and_not_what_it_links_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "USER", "nobody")
+    state, outside = tmp_path / "state", tmp_path / "outside"
+    for folder in (state / "models", outside):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    (state / "link").symlink_to(outside / "file")
+    (state / "folder").symlink_to(outside)
+    service.give_to_service(state)
+    assert {path.owner() for path in (state, state / "models", state / "models" / "file")} == {"nobody"}
+    assert {path.owner() for path in (outside, outside / "file")} == {"root"}
+
+
 @pytest.fixture
 def systemctl(monkeypatch):
     """Stands for systemd with the service in the state put first; the rest is what was asked of it."""
