@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_node.config.models import MqttSpool
 from edge_node.health import Health
 from edge_node.sink.outgoing import Outgoing
-from edge_node.sink.spool import MEMORY, Kept, Spool, SpoolError
+from edge_node.sink.spool import MEMORY, Kept, Moment, Spool, SpoolError
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Outbox:
 
     def add(self, message: Outgoing) -> None:
         """Take a message; it leaves with the next ``pump``."""
-        kept = [Kept(0, time.time(), message)]
+        kept = [Kept(0, Moment.now(), message)]
         try:
             self._volatile.add(kept)
         except SpoolError as error:

@@ -3,10 +3,12 @@
 import logging
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, Self
 
 from edge_node.errors import SinkError
 from edge_node.sink.outgoing import Outgoing
@@ -20,14 +22,40 @@ CREATE TABLE IF NOT EXISTS message (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
     qos INTEGER NOT NULL, retain INTEGER NOT NULL, expiry_s INTEGER
 )"""
+_ADDED_COLUMNS = {"boot": "TEXT NOT NULL DEFAULT ''", "boot_s": "REAL NOT NULL DEFAULT 0"}
+"""Files made before have no such columns and get them. With these defaults an older program can read and write the file as well."""
+_INSERT = "INSERT INTO message (at, boot, boot_s, topic, payload, qos, retain, expiry_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_SELECT = "SELECT id, at, boot, boot_s, topic, payload, qos, retain, expiry_s FROM message WHERE id > ? ORDER BY id LIMIT ?"
+BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time by two clocks. A machine without a battery for its clock sets the wall clock whenever it finds a network.
+
+    ``wall_s``: seconds since 1970. ``boot_s``: seconds since the machine's start ``boot``, sleep included; nobody sets that clock.
+    """
+
+    wall_s: float
+    boot: str
+    boot_s: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """The present."""
+        return cls(time.time(), _boot(), time.clock_gettime(time.CLOCK_BOOTTIME))
+
+    def since_s(self, earlier: "Moment") -> float:
+        """Seconds from ``earlier`` to this: by the wall clocks only where the machine was started anew between."""
+        return self.boot_s - earlier.boot_s if self.boot == earlier.boot else self.wall_s - earlier.wall_s
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A message in the spool. ``at``: wall clock, seconds since 1970, when it came in."""
+    """A message in the spool. ``at``: when it came in."""
 
     id: int
-    at: float
+    at: Moment
     message: Outgoing
 
 
@@ -62,15 +90,14 @@ class Spool:
 
     def add(self, messages: Sequence[Kept]) -> list[int]:
         """Keep all of them, or raise ``SpoolError`` and keep none. They get new ids, which are returned."""
-        rows = [(k.at, k.message.topic, k.message.payload, k.message.qos, k.message.retain, k.message.expiry_s) for k in messages]
-        insert = "INSERT INTO message (at, topic, payload, qos, retain, expiry_s) VALUES (?, ?, ?, ?, ?, ?)"
+        rows = [_row(kept) for kept in messages]
         try:
             database = self._opened()
             # A message must be on the disk before we go on; taking one out may be lost in a power cut: it is sent twice then.
             database.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             with database:  # what has to make room goes with what comes in, or neither
-                ids = [database.execute(insert, row).lastrowid or 0 for row in rows]
-                count, size = self._count + len(rows), self._bytes + sum(len(row[2]) for row in rows)
+                ids = [database.execute(_INSERT, row).lastrowid or 0 for row in rows]
+                count, size = self._count + len(rows), self._bytes + sum(len(kept.message.payload) for kept in messages)
                 forgotten = 0
                 while size > self._max_bytes and count - forgotten > 1:
                     size -= _delete_oldest(database)
@@ -86,11 +113,11 @@ class Spool:
         if self._count == 0:
             return []
         try:
-            rows = self._opened().execute("SELECT * FROM message WHERE id > ? ORDER BY id LIMIT ?", (last_id, limit)).fetchall()
+            kept = [_kept(row) for row in self._opened().execute(_SELECT, (last_id, limit))]
         except sqlite3.Error as error:
             self._failed(error)
-        kept = [Kept(row[0], row[1], Outgoing(row[2], row[3], 1 if row[4] else 0, bool(row[5]), row[6], keep=True)) for row in rows]
-        too_old = [k for k in kept if time.time() - k.at > self._max_age_s]
+        now = Moment.now()
+        too_old = [k for k in kept if now.since_s(k.at) > self._max_age_s]
         if not too_old:
             return kept
         self.remove([k.id for k in too_old])
@@ -145,8 +172,12 @@ class Spool:
                 raise sqlite3.DatabaseError("it is of another version")
             with database:
                 database.execute(_TABLE)
+                there = {name for _, name, *_ in database.execute("PRAGMA table_info(message)").fetchall()}
+                for name, kind in _ADDED_COLUMNS.items():
+                    if name not in there:
+                        database.execute(f"ALTER TABLE message ADD COLUMN {name} {kind}")
                 database.execute(f"PRAGMA user_version = {_VERSION}")
-            database.execute("SELECT id, at, topic, payload, qos, retain, expiry_s FROM message LIMIT 0")
+            database.execute(_SELECT, (0, 0))
         except sqlite3.Error:
             database.close()
             raise
@@ -173,6 +204,25 @@ class Spool:
                 self._set_aside(error)
                 self._count = self._bytes = 0
         raise SpoolError(f"{self._path}: {error}") from None
+
+
+@cache
+def _boot() -> str:
+    """Identifies this start of the machine; where it cannot be known (a container that hides it), this start of the program."""
+    try:
+        return BOOT_ID_FILE.read_text(encoding="ascii").strip()
+    except OSError:
+        return uuid.uuid4().hex
+
+
+def _row(kept: Kept) -> tuple[float, str, float, str, bytes, int, bool, int | None]:
+    at, message = kept.at, kept.message
+    return at.wall_s, at.boot, at.boot_s, message.topic, message.payload, message.qos, message.retain, message.expiry_s
+
+
+def _kept(row: tuple[Any, ...]) -> Kept:
+    number, wall_s, boot, boot_s, topic, payload, qos, retain, expiry_s = row
+    return Kept(number, Moment(wall_s, boot, boot_s), Outgoing(topic, payload, 1 if qos else 0, bool(retain), expiry_s, keep=True))
 
 
 def _delete_oldest(database: sqlite3.Connection) -> int:

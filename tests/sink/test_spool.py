@@ -1,19 +1,29 @@
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.errors import SinkError
+from edge_node.sink import spool as spool_module
 from edge_node.sink.outgoing import Outgoing
-from edge_node.sink.spool import MEMORY, Kept, Spool, SpoolError
+from edge_node.sink.spool import MEMORY, Kept, Moment, Spool, SpoolError
 
 
 def kept(number, at=None, size=10):
-    return Kept(0, time.time() if at is None else at, Outgoing("t", f"{number:0{size}}".encode(), expiry_s=300, keep=True))
+    return Kept(0, at or Moment.now(), Outgoing("t", f"{number:0{size}}".encode(), expiry_s=300, keep=True))
+
+
+def ago(seconds, boot=None):
+    """``boot``: of another start of the machine, whose own clock says nothing here."""
+    now = Moment.now()
+    return Moment(now.wall_s - seconds, boot or now.boot, 5.0 if boot else now.boot_s - seconds)
 
 
 def payloads(spool, limit=1000):
@@ -27,7 +37,7 @@ def make(path, max_bytes=10_000, max_age_s=1000.0):
 def test_what_was_added_comes_back_in_order_with_everything_it_had(tmp_path):
     spool = make(tmp_path / "spool")
     message = Outgoing("a/b", b"\x00x", 1, True, 300, keep=True)
-    spool.add([Kept(0, time.time(), message), kept(2)])
+    spool.add([Kept(0, Moment.now(), message), kept(2)])
     spool.add([kept(3)])
     assert spool.after(0, 10)[0].message == message
     assert [int(k.message.payload) for k in spool.after(0, 10)[1:]] == [2, 3]
@@ -65,11 +75,62 @@ def test_beyond_its_size_the_oldest_are_forgotten_and_counted(tmp_path):
 
 def test_what_is_too_old_is_not_given_out(tmp_path):
     spool = make(tmp_path / "spool", max_age_s=60)
-    spool.add([kept(n, at=time.time() - 100) for n in range(20)])
-    spool.add([kept(99)])
-    assert payloads(spool, limit=3) == [99]
+    spool.add([kept(n, at=ago(100)) for n in range(10)])
+    spool.add([kept(n, at=ago(100, boot="another")) for n in range(10)])
+    spool.add([kept(98, at=ago(30, boot="another")), kept(99)])
+    assert payloads(spool) == [98, 99]
     assert spool.forgotten == 20
-    assert len(spool) == 1
+    assert len(spool) == 2
+
+
+@pytest.mark.parametrize("step_s", [-30 * 86_400, 30 * 86_400])
+def test_a_wall_clock_that_is_set_makes_no_message_older_or_younger(tmp_path, monkeypatch, step_s):
+    spool = make(tmp_path / "spool", max_age_s=60)
+    spool.add([kept(1, at=ago(100)), kept(2), kept(3)])
+    set_clock = time.time
+    monkeypatch.setattr(time, "time", lambda: set_clock() + step_s)
+    assert payloads(spool) == [2, 3]
+    spool.close()
+    assert payloads(make(tmp_path / "spool", max_age_s=60)) == [2, 3]
+
+
+def test_every_start_of_the_machine_has_a_name_of_its_own_also_where_it_is_hidden(tmp_path, monkeypatch):
+    assert Moment.now().boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    monkeypatch.setattr("edge_node.sink.spool.BOOT_ID_FILE", tmp_path / "hidden")
+    spool_module._boot.cache_clear()
+    try:
+        assert len(Moment.now().boot) == 32
+        assert Moment.now().boot == Moment.now().boot
+    finally:
+        spool_module._boot.cache_clear()
+
+
+OLDER_LAYOUT = """
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
+    qos INTEGER NOT NULL, retain INTEGER NOT NULL, expiry_s INTEGER
+);
+PRAGMA user_version = 1;
+"""
+OLDER_INSERT = "INSERT INTO message (at, topic, payload, qos, retain, expiry_s) VALUES (?, 't', ?, 1, 0, 300)"
+
+
+def test_a_file_of_the_older_layout_is_read_and_the_older_program_goes_on_with_it_afterwards(tmp_path):
+    path = tmp_path / "spool"
+    with closing(sqlite3.connect(path)) as older, older:
+        older.executescript(OLDER_LAYOUT)
+        older.executemany(OLDER_INSERT, [(time.time() - 100, b"1"), (time.time(), b"2"), (time.time(), b"3")])
+    spool = make(path, max_age_s=60)
+    spool.add([kept(4)])
+    assert payloads(spool) == [2, 3, 4]
+    assert spool.after(0, 1)[0].message == Outgoing("t", b"2", 1, False, 300, keep=True)
+    spool.close()
+    with closing(sqlite3.connect(path)) as older, older:
+        assert older.execute("PRAGMA user_version").fetchone() == (1,)
+        assert older.execute("SELECT * FROM message").fetchone()[2:7] == ("t", b"2", 1, 0, 300)
+        older.execute(OLDER_INSERT, (time.time(), b"5"))
+    assert payloads(make(path, max_age_s=60)) == [2, 3, 4, 5]
+    assert not list(tmp_path.glob("*.damaged-*"))
 
 
 @pytest.mark.parametrize(
@@ -120,23 +181,23 @@ def test_a_folder_that_cannot_be_made_is_said_as_a_sink_that_cannot_be_used(tmp_
 
 
 FULL_DISK = """
-import resource, signal, sys, time
+import resource, signal, sys
 from pathlib import Path
 from edge_node.sink.outgoing import Outgoing
-from edge_node.sink.spool import Kept, Spool, SpoolError
+from edge_node.sink.spool import Kept, Moment, Spool, SpoolError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 spool = Spool(Path(sys.argv[1]), 10_000_000, 1000, durable=True)
-spool.add([Kept(0, time.time(), Outgoing("t", b"1"))])
+spool.add([Kept(0, Moment.now(), Outgoing("t", b"1"))])
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
 added = 1
 try:
     while True:
-        spool.add([Kept(0, time.time(), Outgoing("t", b"%d" % (added + 1) + b" " * 2000))])
+        spool.add([Kept(0, Moment.now(), Outgoing("t", b"%d" % (added + 1) + b" " * 2000))])
         added += 1
 except SpoolError:
     pass
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-spool.add([Kept(0, time.time(), Outgoing("t", b"%d" % (added + 1)))])
+spool.add([Kept(0, Moment.now(), Outgoing("t", b"%d" % (added + 1)))])
 assert [int(k.message.payload) for k in spool.after(0, 1000)] == list(range(1, added + 2)), "lost or doubled"
 assert added > 10
 """
@@ -147,21 +208,21 @@ def test_a_full_disk_loses_nothing_that_was_kept_and_is_survived(tmp_path):
 
 
 FULL_DISK_AND_SPOOL = """
-import resource, signal, sys, time
+import resource, signal, sys
 from pathlib import Path
 from edge_node.sink.outgoing import Outgoing
-from edge_node.sink.spool import Kept, Spool, SpoolError
+from edge_node.sink.spool import Kept, Moment, Spool, SpoolError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for limit in range(60_000, 110_000, 1000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     spool = Spool(Path(sys.argv[1]) / str(limit), 20_000, 1000, durable=True)
-    spool.add([Kept(0, time.time(), Outgoing("t", b"0" + b" " * 1999)) for _ in range(10)])
+    spool.add([Kept(0, Moment.now(), Outgoing("t", b"0" + b" " * 1999)) for _ in range(10)])
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     number = 0
     try:
         while True:
             before = [k.message.payload for k in spool.after(0, 100)]
-            spool.add([Kept(0, time.time(), Outgoing("t", b"%d" % (number + 1) + b" " * 1998))])
+            spool.add([Kept(0, Moment.now(), Outgoing("t", b"%d" % (number + 1) + b" " * 1998))])
             number += 1
     except SpoolError:
         pass
@@ -175,14 +236,14 @@ def test_a_full_disk_refuses_a_message_and_forgets_none_for_it(tmp_path):
 
 
 KILLED = """
-import sys, time
+import sys
 from pathlib import Path
 from edge_node.sink.outgoing import Outgoing
-from edge_node.sink.spool import Kept, Spool
+from edge_node.sink.spool import Kept, Moment, Spool
 spool = Spool(Path(sys.argv[1]), 10_000_000, 1000, durable=True)
 number = 0
 while True:
-    spool.add([Kept(0, time.time(), Outgoing("t", b"%d" % number))])
+    spool.add([Kept(0, Moment.now(), Outgoing("t", b"%d" % number))])
     print(number, flush=True)
     number += 1
 """
