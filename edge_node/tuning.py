@@ -16,7 +16,7 @@ from typing import Any, Literal
 import orjson
 
 from edge_node.config.convert import from_text
-from edge_node.config.keys import live_keys, value_of
+from edge_node.config.keys import live_keys
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
 from edge_node.errors import ConfigError, EdgeNodeError
@@ -40,7 +40,7 @@ Action = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``value``: of a key, what is in force now; of a verb, what it has to report. ``reason``: why not, when not ``ok``."""
+    """``value``, as JSON has it: of a key, what is in force now; of a verb, what it has to report. ``reason``: why not, when not ``ok``."""
 
     ok: bool
     kind: Kind
@@ -87,12 +87,12 @@ class Tuning:
         if len(payload) > MAX_SET_BYTES:
             return _refusal("set", name, f"the value has {len(payload)} bytes; {MAX_SET_BYTES} are read at most")
         try:
-            if name in live_keys() and payload.strip() == b"null":
-                self._settings.reset(name)
-                return Answer(True, "set", name, value_of(self._settings.current, name))
             key = live_keys().get(name)
-            value = from_text(key, payload.decode("utf-8")) if key else None
-            return Answer(True, "set", name, self._settings.set(name, value))
+            if key and payload.strip() == b"null":
+                self._settings.reset(name)
+            else:
+                self._settings.set(name, from_text(key, payload.decode("utf-8")) if key else None)
+            return Answer(True, "set", name, tunable_values(self._settings.current)[name])
         except UnicodeDecodeError:
             return _refusal("set", name, "the value is not UTF-8 text")
         except ConfigError as error:

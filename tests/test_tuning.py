@@ -70,6 +70,7 @@ def test_zones_can_be_drawn_from_outside() -> None:
     assert answer is not None
     assert answer.ok, answer.reason
     assert tuning._settings.current.state.zones[0].polygon == [(0, 0), (1, 0), (0.5, 1)]
+    assert answer.value == [{"name": "sofa", "polygon": [[0, 0], [1, 0], [0.5, 1]]}]  # as JSON has it
     assert orjson.loads(orjson.dumps(tunable_values(tuning._settings.current)))["state.zones"][0]["name"] == "sofa"
 
 

@@ -228,6 +228,15 @@ class State(Section):
     fall_sensitivity: float = live(0.5, "How readily a suspected fall is reported, 0..1; 0 never reports one.", ge=0, le=1)
     zones: list[Zone] = live([], "Polygons whose entering and leaving is reported.", max_length=32)
 
+    @field_validator("zones")
+    @classmethod
+    def _each_with_its_own_name(cls, value: list[Zone]) -> list[Zone]:
+        names = [zone.name for zone in value]
+        again = sorted({name for name in names if names.count(name) > 1})
+        if again:
+            raise ValueError(f"two zones have the name {again[0]}")
+        return value
+
 
 class Record(Section):
     """Poses to a file."""

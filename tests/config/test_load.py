@@ -67,6 +67,10 @@ def test_an_override_may_go_into_a_nested_section() -> None:
             "state:\n  zones:\n  - name: bed\n    polygon: [[0, 0], [2, 0], [1, 1]]\n",
             "4:5: state.zones.0.polygon: every coordinate must be",
         ),
+        (
+            "state:\n  zones:\n  - {name: bed, polygon: [[0, 0], [1, 0], [1, 1]]}\n  - {name: bed, polygon: [[0, 0], [1, 0], [0, 1]]}\n",
+            "2:3: state.zones: two zones have the name bed",
+        ),
         ("state:\n  zones:\n  - nam: bed\n", "3:5: state.zones.0.nam: unknown key, did you mean name?"),
         ("node:\n  name: my node\n", "2:3: node.name: 'my node' does not have the form"),
     ],

@@ -1,5 +1,6 @@
 """Requests over a real broker: answered where the sender wants it, and never in the way of the poses."""
 
+import json
 import random
 
 from paho.mqtt.packettypes import PacketTypes
@@ -30,6 +31,18 @@ def test_a_request_is_answered_and_the_values_in_force_are_published(broker, ear
     assert node.settings.current.pose.max_people == 2
     late = ear_at(broker.port)
     assert wait_for(lambda: late.of("config"))[0].retained
+
+
+def test_zones_drawn_over_the_network_are_answered_as_they_were_asked_for(broker, ear_at, sender):
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}")
+    wait_for(lambda: ear.of("config"))
+    zones = [{"name": "sofa", "polygon": [[0, 0], [1, 0], [0.5, 1]]}]
+    for payload, in_force in ((json.dumps(zones), zones), ("null", [])):
+        ask(ear, "set/state.zones", payload.encode())
+        assert wait_for(lambda: ear.of("result")).pop().json["value"] == in_force
+        ear.heard.clear()
+    node.online()
 
 
 def test_the_answer_goes_where_the_request_says_with_its_correlation(broker, ear_at, sender):
