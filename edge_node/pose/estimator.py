@@ -30,7 +30,7 @@ class Estimator:
         self._health = health
         self._attention = Attention()
         self._tracker = Tracker()
-        self._pace = Pace(health, live=live, parallel=engine.parallel)
+        self._pace = Pace(health, live=live)
 
     def wants(self, frame: Frame) -> bool:
         """Whether this frame should be processed, or left out: nobody is in view, or the processor is too hot."""
@@ -75,8 +75,9 @@ class Estimator:
 
     def _looks(self, frame: Frame, config: Config) -> list[Look]:
         wanted = self._tracker.wanted(frame.media_ns)
+        budget = self._pace.budget(config, parallel=self._engine.parallel)
         full = sum(not p.misses for p in wanted) >= config.pose.max_people
-        return self._attention.plan(wanted, frame.width_px, frame.height_px, budget=self._pace.budget(config), full=full)
+        return self._attention.plan(wanted, frame.width_px, frame.height_px, budget=budget, full=full)
 
     def _track(self, frame: Frame, looks: Sequence[Look], seen: Sequence[Seen], config: Config) -> list[Track]:
         sightings = [Sighting(p, x.track) for x, s in zip(looks, seen, strict=True) for p in s.poses if p.score >= NOTICE_SCORE]

@@ -23,10 +23,10 @@ class Pace:
     so that results depend on nothing but the file and the settings.
     """
 
-    def __init__(self, health: Health, *, live: bool, parallel: int) -> None:
+    def __init__(self, health: Health, *, live: bool) -> None:
         self._health = health
         self._live = live
-        self._parallel = max(parallel, 1)
+        self._parallel = 1
         self._round_ms = 0.0
         self._looked_ns: int | None = None
         self._resume_ns = 0
@@ -46,12 +46,14 @@ class Pace:
         idle_fps, looked_ns = config.pose.idle_fps, self._looked_ns
         return looked_ns + int(1e9 / idle_fps) if self._nobody and idle_fps > 0 and looked_ns is not None else 0
 
-    def budget(self, config: Config) -> int:
-        """Inferences for one frame, at least one.
+    def budget(self, config: Config, *, parallel: int) -> int:
+        """Inferences for one frame, at least one. ``parallel``: how many the engine runs side by side.
 
         ``pose.max_inferences`` where it is set. Else as many as it takes to look at everyone and at one scanning square; of a
         live source only what fits between two frames, or within ``pose.latency_target_ms``.
         """
+        if parallel != self._parallel:  # another accelerator has taken over: what was measured is of the last one
+            self._parallel, self._round_ms = parallel, 0.0
         pose = config.pose
         if pose.max_inferences:
             return pose.max_inferences

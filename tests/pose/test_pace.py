@@ -15,37 +15,38 @@ def looked(pace, media_ns=0, squares=1, took_ms=10.0, people=1, **keys):
 
 
 def test_the_number_set_is_the_number_used():
-    assert Pace(Health(), live=True, parallel=2).budget(config(max_inferences=5)) == 5
+    assert Pace(Health(), live=True).budget(config(max_inferences=5), parallel=2) == 5
 
 
 @pytest.mark.parametrize(("max_people", "budget"), [(1, 1), (4, 5)])
 def test_a_file_gets_the_same_number_however_slow_the_machine(max_people, budget):
-    pace = Pace(Health(), live=False, parallel=1)
+    pace = Pace(Health(), live=False)
     looked(pace, took_ms=4000)
-    assert pace.budget(config(max_people=max_people)) == budget
+    assert pace.budget(config(max_people=max_people), parallel=1) == budget
 
 
 @pytest.mark.parametrize(("took_ms", "budget"), [(5.0, 6), (10.0, 3), (25.0, 1), (500.0, 1)])
 def test_a_live_camera_gets_what_fits_between_two_frames(took_ms, budget):
-    pace = Pace(Health(), live=True, parallel=1)
+    pace = Pace(Health(), live=True)
     looked(pace, took_ms=took_ms)
-    assert pace.budget(config(max_people=9)) == pytest.approx(budget, abs=0)
+    assert pace.budget(config(max_people=9), parallel=1) == pytest.approx(budget, abs=0)
 
 
 def test_parallel_interpreters_double_it():
-    pace = Pace(Health(), live=True, parallel=2)
+    pace = Pace(Health(), live=True)
+    pace.budget(config(), parallel=2)
     looked(pace, squares=2, took_ms=10.0)
-    assert pace.budget(config(max_people=9)) == 6
+    assert pace.budget(config(max_people=9), parallel=2) == 6
 
 
 def test_a_latency_target_takes_the_place_of_the_frame_interval():
-    pace = Pace(Health(), live=True, parallel=1)
+    pace = Pace(Health(), live=True)
     looked(pace, took_ms=10.0)
-    assert pace.budget(config(max_people=9, latency_target_ms=60.0)) == 5
+    assert pace.budget(config(max_people=9, latency_target_ms=60.0), parallel=1) == 5
 
 
 def test_while_nobody_is_in_view_only_some_frames_are_looked_at():
-    pace = Pace(Health(), live=False, parallel=1)
+    pace = Pace(Health(), live=False)
     wanted = []
     for number in range(1, 61):
         media_ns = number * 33_333_333
@@ -56,14 +57,14 @@ def test_while_nobody_is_in_view_only_some_frames_are_looked_at():
 
 
 def test_as_soon_as_somebody_is_there_every_frame_is_looked_at():
-    pace = Pace(Health(), live=False, parallel=1)
+    pace = Pace(Health(), live=False)
     looked(pace, 10**9, people=1)
     assert pace.wants(10**9 + 1, config(idle_fps=0.1))
 
 
 def test_a_hot_processor_rests_and_it_is_said():
     health = Health()
-    pace = Pace(health, live=True, parallel=1)
+    pace = Pace(health, live=True)
     health.fact("soc_temperature_c", 84.0)
     looked(pace, took_ms=60_000)
     assert not pace.wants(0, config())
@@ -77,16 +78,27 @@ def test_a_hot_processor_rests_and_it_is_said():
 def test_a_file_never_rests():
     health = Health()
     health.fact("soc_temperature_c", 100.0)
-    pace = Pace(health, live=False, parallel=1)
+    pace = Pace(health, live=False)
     looked(pace, took_ms=60_000)
     assert pace.wants(0, config())
 
 
 def test_while_nobody_is_in_view_frames_are_wanted_from_the_next_look_on():
-    pace = Pace(Health(), live=True, parallel=1)
+    pace = Pace(Health(), live=True)
     assert pace.wanted_from_ns(config(idle_fps=2.0)) == 0
     pace.looked(10**9, squares=1, took_ms=5, people=0, config=config(idle_fps=2.0))
     assert pace.wanted_from_ns(config(idle_fps=2.0)) == 10**9 + 500_000_000
     assert pace.wanted_from_ns(config(idle_fps=0.0)) == 0
     pace.looked(2 * 10**9, squares=1, took_ms=5, people=1, config=config(idle_fps=2.0))
     assert pace.wanted_from_ns(config(idle_fps=2.0)) == 0
+
+
+def test_when_another_accelerator_takes_over_the_budget_is_measured_anew():
+    """Two interpreters side by side at 10 ms a round, then one Edge TPU at 10 ms a square."""
+    pace = Pace(Health(), live=True)
+    assert pace.budget(config(max_people=9), parallel=2) == 10
+    looked(pace, squares=2, took_ms=10.0)
+    assert pace.budget(config(max_people=9), parallel=2) == 6
+    assert pace.budget(config(max_people=9), parallel=1) == 10  # nothing is known of it yet
+    looked(pace, squares=10, took_ms=100.0)
+    assert pace.budget(config(max_people=9), parallel=1) == 3
