@@ -6,6 +6,7 @@ dies. The child ends with its parent (PR_SET_PDEATHSIG, and end of file on the c
 PR_SET_PDEATHSIG acts when the *thread* that started the child ends: start it from one that lives as long as the child may.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -92,6 +93,7 @@ class ChildProcess:
     """One run of ``edgetpu_child.py``. ``memory`` is what it shares with the parent.
 
     ``start`` may take long; ``submit`` and ``answer`` are for one thread; ``end`` is for the thread that started it.
+    Raises ``EdgeTpuError`` (``spawn``) where the system has no process, memory or descriptor left for it.
     """
 
     def __init__(self, spec: ChildSpec) -> None:
@@ -99,24 +101,29 @@ class ChildProcess:
         self.output: deque[str] = deque(maxlen=OUTPUT_LINES)
         self._partial = b""
         self._output_ended = False
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        size = max(spec.exchange.slots * spec.exchange.slot_bytes, mmap.PAGESIZE)
-        memory_fd, model_fd = _memfd(size), _memfd(max(len(spec.model), 1))
         try:
-            self.memory = mmap.mmap(memory_fd, size)
+            self._spawn(spec)
+        except OSError as error:
+            raise EdgeTpuError("spawn", f"the process for the Edge TPU cannot be started: {error.strerror}", self.stage) from error
+
+    def _spawn(self, spec: ChildSpec) -> None:
+        size = max(spec.exchange.slots * spec.exchange.slot_bytes, mmap.PAGESIZE)
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            self._channel, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.enter_context(self._channel)
+            theirs.enter_context(channel)
+            memory_fd, model_fd = (_memfd(length, theirs) for length in (size, max(len(spec.model), 1)))
+            self.memory = ours.enter_context(mmap.mmap(memory_fd, size))
             os.pwrite(model_fd, spec.model, 0)
-            words = _as_json(spec) | {"channel": theirs.fileno(), "memory": memory_fd, "model": model_fd, "parent": os.getpid()}
+            words = _as_json(spec) | {"channel": channel.fileno(), "memory": memory_fd, "model": model_fd, "parent": os.getpid()}
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(CHILD), json.dumps(words)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), memory_fd, model_fd),
+                pass_fds=(channel.fileno(), memory_fd, model_fd),
             )
-        finally:
-            theirs.close()
-            os.close(memory_fd)
-            os.close(model_fd)
+            ours.pop_all()
         assert self._process.stderr is not None  # noqa: S101 - asked for above; tells the type checker
         self._errors = self._process.stderr
         os.set_blocking(self._errors.fileno(), False)
@@ -254,8 +261,9 @@ class ChildProcess:
                 log.debug("Edge TPU process: %s", self.output[-1])
 
 
-def _memfd(size: int) -> int:
+def _memfd(size: int, until: contextlib.ExitStack) -> int:
     descriptor = os.memfd_create("edge_node-edgetpu")
+    until.callback(os.close, descriptor)
     os.ftruncate(descriptor, size)
     return descriptor
 

@@ -1,6 +1,8 @@
 """The Edge TPU lost and found again, with the stand-in for hardware: no frame is missed, and everything is said."""
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -54,6 +56,18 @@ def wait_until(holds, seconds=30.0):
     while not holds():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def every_descriptor_taken():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    with contextlib.ExitStack() as taken:
+        taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                taken.callback(os.close, os.dup(0))
+        yield
 
 
 @pytest.mark.parametrize(
@@ -217,6 +231,16 @@ def test_a_mistake_in_the_keepers_own_thread_is_not_swallowed(created, monkeypat
     engine = created()
     with pytest.raises(ZeroDivisionError):
         engine.infer([grey], shapes)
+
+
+def test_a_system_with_no_descriptor_left_for_the_child_costs_no_square(created, health):
+    engine = created()
+    wait_until(lambda: engine.infer([grey], shapes)[0].accelerator == "edgetpu")
+    with every_descriptor_taken():
+        os.kill(engine._keeper.current.pid, signal.SIGKILL)
+        wait_until(lambda: "cannot be started: Too many open files" in health.problems().get("accelerator", ""))
+        assert engine.infer([grey], shapes)[0].accelerator == "cpu"
+    wait_until(lambda: engine.infer([grey], shapes)[0].accelerator == "edgetpu")
 
 
 def test_auto_starts_on_the_cpu_and_moves_over(created, tpu):
