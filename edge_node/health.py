@@ -6,7 +6,7 @@ One ``Health`` is shared by all threads. What it gives out is a frozen ``HealthR
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,7 @@ class HealthReport:
 
 
 class Health:
-    """Collects from every thread; each call takes a lock for about a microsecond."""
+    """Collects from every thread; each call holds the lock for microseconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -97,6 +97,12 @@ class Health:
                 self._problems[part] = text
             return before != text
 
+    @property
+    def accelerator(self) -> str:
+        """What the last frame was worked out on; empty before the first."""
+        with self._lock:
+            return self._accelerator
+
     def problems(self) -> dict[str, str]:
         """The problems that stand now."""
         with self._lock:
@@ -106,17 +112,21 @@ class Health:
         """Everything, as of now."""
         with self._lock:
             now_ns = time.monotonic_ns()
-            return HealthReport(
-                uptime_s=(now_ns - self._started_ns) / 1e9,
-                fps=self._fps(now_ns),
-                frames=self._frames,
-                people=self._people,
-                accelerator=self._accelerator,
-                stages={name: _percentiles(samples) for name, samples in self._stages.items()},
-                counters=dict(self._counters),
-                facts=dict(self._facts),
-                problems=dict(self._problems),
-            )
+            frame_times_ns = list(self._frame_times_ns)
+            samples_ms = {name: list(samples) for name, samples in self._stages.items()}
+            frames, people, accelerator = self._frames, self._people, self._accelerator
+            counters, facts, problems = dict(self._counters), dict(self._facts), dict(self._problems)
+        return HealthReport(  # outside of the lock: the frame loop takes it, too
+            uptime_s=(now_ns - self._started_ns) / 1e9,
+            fps=_fps(frame_times_ns, now_ns),
+            frames=frames,
+            people=people,
+            accelerator=accelerator,
+            stages={name: _percentiles(samples) for name, samples in samples_ms.items()},
+            counters=counters,
+            facts=facts,
+            problems=problems,
+        )
 
     def _sample(self, stage: str, ms: float) -> None:
         samples = self._stages.get(stage)
@@ -124,14 +134,15 @@ class Health:
             samples = self._stages[stage] = deque(maxlen=WINDOW)
         samples.append(ms)
 
-    def _fps(self, now_ns: int) -> float:
-        recent = [t for t in self._frame_times_ns if now_ns - t <= 10_000_000_000]
-        if len(recent) < 2:
-            return 0.0
-        return (len(recent) - 1) * 1e9 / max(now_ns - recent[0], 1)
+
+def _fps(frame_times_ns: Sequence[int], now_ns: int) -> float:
+    recent = [t for t in frame_times_ns if now_ns - t <= 10_000_000_000]
+    if len(recent) < 2:
+        return 0.0
+    return (len(recent) - 1) * 1e9 / max(now_ns - recent[0], 1)
 
 
-def _percentiles(samples: deque[float]) -> Percentiles:
-    values = np.fromiter(samples, dtype=np.float64)
+def _percentiles(samples_ms: Sequence[float]) -> Percentiles:
+    values = np.array(samples_ms)
     p50, p99 = np.percentile(values, (50, 99))
     return Percentiles(round(float(p50), 3), round(float(p99), 3), round(float(values.max()), 3))

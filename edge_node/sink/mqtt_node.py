@@ -110,7 +110,7 @@ class NodeSpeaker:
             "boot": self.boot,
             "version": __version__,
             "model": {"name": about.model_name, "sha256": about.model_sha256},
-            "accelerator": self._health.report().accelerator or "cpu",
+            "accelerator": self._health.accelerator or "cpu",
             "engine": about.engine,
             "camera": about.camera,
             "keypoints": list(KEYPOINTS),
