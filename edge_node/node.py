@@ -21,6 +21,7 @@ from types import FrameType
 from edge_node import log as logging_setup
 from edge_node import soc
 from edge_node.camera.capture import Capture
+from edge_node.camera.source import shown
 from edge_node.config.settings import Settings
 from edge_node.data import Frame
 from edge_node.engine.create import create_engine
@@ -112,10 +113,11 @@ class Node:
                 worker.start()
             self._notifier.ready()
             ending = self._wait()
-            self._notifier.stopping()
+            if ending is not Wish.RESTART:  # systemd would wait for the end of this process, and kill what it became
+                self._notifier.stopping()
             capture.stop()
             self._stop(workers, drain=ending is Wish.END_OF_INPUT)
-        return self._exit_code(ending)
+        return self._exit_code(ending, self._failures())
 
     def _start_sinks(self, about: Callable[[], About], lossless: bool) -> None:
         try:
@@ -145,7 +147,7 @@ class Node:
             yield WebSink(self._settings, self._health, about, self._file), False
 
     def _camera(self) -> str:
-        return str(self._health.report().facts.get("camera", self._settings.current.camera.source))
+        return str(self._health.fact_of("camera") or shown(self._settings.current.camera.source))
 
     def _estimate(self, estimator: Estimator) -> None:
         """The estimator's thread: each frame becomes people, and people go to every sink."""
@@ -220,15 +222,24 @@ class Node:
         elif thread == "estimator":
             self._inbox.put(Wish.END_OF_INPUT)
 
-    def _exit_code(self, ending: Wish | Failure) -> int:
-        if not isinstance(ending, Failure):
-            self.restart_wanted = ending is Wish.RESTART
+    def _failures(self) -> list[Failure]:
+        """What else failed on the way to the end."""
+        failures = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                message = self._inbox.get_nowait()
+                if isinstance(message, Failure):
+                    failures.append(message)
+        return failures
+
+    def _exit_code(self, ending: Wish | Failure, later: Sequence[Failure]) -> int:
+        failures = [ending, *later] if isinstance(ending, Failure) else later
+        for failure in failures:
+            _say(failure)
+        self.restart_wanted = ending is Wish.RESTART
+        if not failures:
             return EXIT_OK
-        if isinstance(ending.error, EdgeNodeError):
-            log.error("%s", ending.error)
-            return ending.error.exit_code
-        log.critical("the %s thread failed", ending.thread, exc_info=ending.error)
-        return EXIT_FAILED
+        return failures[0].error.exit_code if isinstance(failures[0].error, EdgeNodeError) else EXIT_FAILED
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -244,3 +255,10 @@ class Node:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _say(failure: Failure) -> None:
+    if isinstance(failure.error, EdgeNodeError):
+        log.error("%s", failure.error)
+    else:
+        log.critical("the %s thread failed", failure.thread, exc_info=failure.error)

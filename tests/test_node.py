@@ -1,8 +1,10 @@
 """The whole node as a process: real model, real clips, a real broker, real signals."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +20,12 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_node.camera.figures import Scene
+from edge_node.config.load import load
+from edge_node.config.settings import Settings
+from edge_node.errors import SinkError
 from edge_node.local_broker import local_broker
+from edge_node.node import Node
+from edge_node.sink.record import RecordSink
 from tests.conftest import Shared
 
 
@@ -63,6 +70,32 @@ def subscriber() -> Iterator[Subscriber]:
         listening.port = port  # type: ignore[attr-defined]
         yield listening
         listening.close()
+
+
+class ServiceManager:
+    """The socket on which systemd hears a service."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(path))
+        self._heard: list[str] = []
+
+    def told(self) -> list[str]:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._heard.append(self._socket.recv(4096).decode())
+        return self._heard
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def service_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceManager]:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    manager = ServiceManager(tmp_path / "notify")
+    yield manager
+    manager.close()
 
 
 @contextmanager
@@ -156,7 +189,18 @@ def test_reload_takes_what_is_right_and_keeps_the_old_of_what_is_wrong(shared: S
     assert subscriber.of("config")[-1]["values"]["pose.max_people"] == 2
 
 
-def test_a_restart_asked_for_over_mqtt_is_a_new_boot_of_the_same_process(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
+def test_the_password_of_a_camera_that_is_away_is_told_nobody(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
+    with node(shared, tmp_path, subscriber.port, "camera.source=rtsp://admin:hunter2@127.0.0.1:1/live?key=hunter2") as process:
+        assert subscriber.wait(lambda: any("camera" in health["problems"] for health in subscriber.of("health")), timeout_s=40)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+    assert subscriber.of("info")[0]["camera"] == "rtsp://127.0.0.1:1/live"
+    assert "hunter2" not in json.dumps(subscriber.messages) + (tmp_path / "stderr").read_text()
+
+
+def test_a_restart_asked_for_over_mqtt_is_a_new_boot_of_the_same_process(
+    shared: Shared, tmp_path: Path, subscriber: Any, service_manager: ServiceManager
+) -> None:
     with node(shared, tmp_path, subscriber.port, "camera.source=synthetic") as process:
         assert subscriber.wait(lambda: bool(subscriber.of("pose")))
 
@@ -170,6 +214,11 @@ def test_a_restart_asked_for_over_mqtt_is_a_new_boot_of_the_same_process(shared:
         assert restarted()
         assert "less than 10 s ago" in subscriber.of("result")[0]["reason"]
         assert process.poll() is None
+        assert subscriber.wait(lambda: service_manager.told().count("READY=1") == 2)
+        assert "STOPPING=1" not in service_manager.told()  # systemd would kill what the process became
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        assert "STOPPING=1" in service_manager.told()
 
 
 def test_frames_ends_it_after_so_many(tmp_path: Path) -> None:
@@ -177,3 +226,15 @@ def test_frames_ends_it_after_so_many(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-m", "edge_node", "run", *words], env=environment, timeout=30, check=False)
     assert done.returncode == 0
+
+
+def test_a_sink_that_fails_at_the_very_end_is_told_by_the_exit_code(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_sink: RecordSink, _drain: bool) -> None:
+        raise SinkError("record.path: a.jsonl: Input/output error")
+
+    monkeypatch.setattr(RecordSink, "finish", fail)
+    words = ["mqtt.enabled=false", f"record.path={tmp_path}/a.jsonl", f"camera.source={shared.clips}/squats.mp4", "model.name=marker"]
+    assert Node(Settings(lambda: load(None, {}, words)), frame_limit=3).run() == 1
+    assert "record.path: a.jsonl: Input/output error" in caplog.text

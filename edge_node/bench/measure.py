@@ -19,6 +19,7 @@ from edge_node.bench.loop import Alternated, Block, Loop, Seen, alternate, warm_
 from edge_node.bench.process import NOTHING_USED, Machine, Usage, machine, rss_mb
 from edge_node.bench.subscriber import Subscriber
 from edge_node.camera.capture import has_end, is_lossless
+from edge_node.camera.source import shown
 from edge_node.config.load import override
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
@@ -163,7 +164,7 @@ class _Measured:
 def _sinks(settings: Settings, health: Health, engine: Engine, lossless: bool) -> Iterator[Sink]:
     config = settings.current
     if config.mqtt.enabled:
-        about = About(config.model.name, "", engine.description, str(config.camera.source))
+        about = About(config.model.name, "", engine.description, shown(config.camera.source))
         yield mqtt_sink(settings, health, lambda: about, lossless=lossless)
 
 
@@ -254,7 +255,7 @@ def _latency(samples_ms: Sequence[float]) -> Latency | None:
 
 def _source(config: Config, health: Health) -> str:
     """A file's name; of a camera what it says of itself."""
-    given = str(config.camera.source)
+    given = shown(config.camera.source)
     return Path(given).name if has_end(config.camera) else str(health.fact_of("camera") or given)
 
 

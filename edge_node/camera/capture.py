@@ -115,7 +115,7 @@ class Capture:
             if reader.at_end:
                 return None
             if not self._has_end and reader.silent_s > self._patience_s(reader):
-                return f"{self._settings.source}: no picture for {reader.silent_s:.0f} s"
+                return f"{sources.shown(self._settings.source)}: no picture for {reader.silent_s:.0f} s"
         return None
 
     def _patience_s(self, reader: Reader) -> float:
@@ -127,7 +127,8 @@ class Capture:
         self._stuck = [other for other in (*self._stuck, reader) if other.is_alive]
         if len(self._stuck) >= STUCK_READERS:
             raise CameraError(
-                f"{self._settings.source}: {STUCK_READERS} attempts to read it are stuck in its driver; only a new process can help"
+                f"{sources.shown(self._settings.source)}: {STUCK_READERS} attempts to read it are stuck in its driver; "
+                "only a new process can help"
             )
 
     def _open(self) -> Camera:

@@ -1,7 +1,7 @@
 """What the text of ``camera.source`` means. Nothing is opened here, so a configuration can be checked without a camera."""
 
 import difflib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
@@ -35,7 +35,7 @@ class Device:
 class Stream:
     """An RTSP or HTTP address; ``url`` may carry a password, ``shown`` never does."""
 
-    url: str
+    url: str = field(repr=False)
     shown: str
 
 
@@ -76,6 +76,12 @@ def parse_source(text: str | int) -> Source:
     return _path(word)
 
 
+def shown(text: str | int) -> str:
+    """``camera.source`` as it may be said aloud: of an address neither login nor query. Raises as ``parse_source``."""
+    source = parse_source(text)
+    return source.shown if isinstance(source, Stream) else str(text)
+
+
 def _path(word: str) -> Device | LocalPath:
     if word.isdecimal():
         return Device(Path(f"/dev/video{word}"))
@@ -92,7 +98,7 @@ def _pi_camera(word: str) -> PiCamera:
 
 
 def _synthetic(options: str) -> Synthetic:
-    known = {field.name for field in fields(Synthetic)}
+    known = {option.name for option in fields(Synthetic)}
     values = {}
     for key, value in parse_qsl(options, keep_blank_values=True):
         if key not in known:

@@ -8,6 +8,7 @@ import sys
 from edge_node import log
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.config.settings import Settings
+from edge_node.errors import EXIT_FAILED, EXIT_OK
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     node = Node(settings, arguments.frames)
     code = node.run()
-    print(f"{arguments.file}: {node.health.report().counters.get('recorded', 0)} messages", file=sys.stderr)
-    return code
+    counters = node.health.report().counters
+    lost = counters.get("record_lost", 0)
+    print(f"{arguments.file}: {counters.get('recorded', 0)} messages{f', {lost} could not be written' if lost else ''}", file=sys.stderr)
+    return code or (EXIT_FAILED if lost else EXIT_OK)
 
 
 def _own_overrides(arguments: argparse.Namespace) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from edge_node import paths, soc
 from edge_node.camera import devices
 from edge_node.camera.factory import choose
-from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, Stream, parse_source
+from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, parse_source, shown
 from edge_node.config.models import Camera, Model
 from edge_node.doctor import Finding, fine, note, wrong
 from edge_node.engine.graph import CutModel, read_model
@@ -53,7 +53,7 @@ def examine_camera(settings: Camera) -> Iterator[Finding]:
         elif isinstance(source, LocalPath) and not source.path.exists():
             yield wrong("camera", f"{source.path}: no such file or folder", "correct camera.source")
         else:
-            yield fine("camera", f"{source.shown if isinstance(source, Stream) else settings.source} (not opened)")
+            yield fine("camera", f"{shown(settings.source)} (not opened)")
     except CameraError as error:
         text, _, advice = str(error).partition("; ")
         yield wrong("camera", text, advice or "plug it in, or correct camera.source")

@@ -4,6 +4,7 @@ import secrets
 import time
 
 from edge_node.camera.factory import open_camera
+from edge_node.camera.source import shown
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.config.models import Config, Model, Mqtt
 from edge_node.config.settings import Settings
@@ -29,7 +30,7 @@ def try_camera(settings: CameraSettings) -> tuple[str, Frame]:
     finally:
         camera.close()
     if frame is None:
-        raise CameraError(f"{settings.source}: there is no picture in it")
+        raise CameraError(f"{shown(settings.source)}: there is no picture in it")
     return f"gives pictures: {camera.description}", frame
 
 

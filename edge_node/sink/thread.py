@@ -93,9 +93,9 @@ class SinkThread:
             self._dropped = dropped
 
     def _ended(self, error: BaseException | None) -> None:
-        self._slot.close()
         self._failure = error
         if not self._started.is_set():
             self._started.set()
         elif error is not None:
             self._on_failure(error)
+        self._slot.close()  # last: it ends the producer, whose end is not to be heard before the reason

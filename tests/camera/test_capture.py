@@ -192,6 +192,14 @@ def test_a_read_that_never_comes_back_is_left_behind():
     run.stop()
 
 
+def test_a_camera_that_says_nothing_is_named_without_its_password(caplog):
+    run = Run(gives(1, stuck), source="rtsp://me:hunter2@cam/live")
+    run.thread.join(60)
+    told = [caplog.text, str(run.error), *run.health.problems().values()]
+    assert all("rtsp://cam/live: " in text for text in told)
+    assert not any("hunter2" in text for text in told)
+
+
 def test_the_end_does_not_wait_for_a_read_that_never_comes_back():
     run = Run(gives(1, stuck), stall_s=60.0)
     run.slot.get(20)

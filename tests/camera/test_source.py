@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, Stream, Synthetic, parse_source
+from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, Stream, Synthetic, parse_source, shown
 from edge_node.config.load import load
 from edge_node.errors import ConfigError, SourceUnusableError
 
@@ -55,6 +55,13 @@ def test_a_password_in_the_address_is_never_shown():
     stream = parse_source("rtsp://user:secret@cam:8554/live?token=abc")
     assert stream.url == "rtsp://user:secret@cam:8554/live?token=abc"
     assert stream.shown == "rtsp://cam:8554/live"
+    assert shown("rtsp://user:secret@cam:8554/live?token=abc") == "rtsp://cam:8554/live"
+    assert "secret" not in repr(stream)
+
+
+@pytest.mark.parametrize("text", ["auto", "synthetic?people=2", "/clips/a b.mp4", 0])
+def test_any_other_source_is_shown_as_it_was_given(text):
+    assert shown(text) == str(text)
 
 
 def test_the_login_comes_from_the_environment(monkeypatch):

@@ -3,7 +3,10 @@
 import csv
 import gzip
 import json
+import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -50,6 +53,22 @@ def test_record_writes_every_frame_of_a_clip(tmp_path, shared, capsys):
     assert [message["seq"] for message in messages] == list(range(65))
     assert sum(len(message["people"]) == 1 for message in messages) >= 60
     assert "65 messages" in capsys.readouterr().err
+
+
+def test_record_onto_a_disk_that_fills_up_says_what_is_missing_and_fails(tmp_path, shared):
+    words = ["record", tmp_path / "a.jsonl", "--source", shared.clips / "squats.mp4", "--set", "model.name=marker"]
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_node", *words],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    written = len((tmp_path / "a.jsonl").read_text().splitlines())
+    assert 0 < written < 65
+    assert done.stderr.splitlines()[-1] == f"{tmp_path}/a.jsonl: {written} messages, {65 - written} could not be written"
+    assert done.returncode == 1
 
 
 def test_record_to_a_place_that_cannot_be_written_says_so(capsys, shared):

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from edge_node.data import People
-from edge_node.errors import SinkError
+from edge_node.errors import ClosedError, SinkError
 from edge_node.health import Health
 from edge_node.sink.thread import SinkThread
 
@@ -93,3 +93,20 @@ def test_a_sink_that_fails_later_is_reported() -> None:
     assert thread.join(5)
     assert [str(f) for f in failures] == ["broken"]
     assert sink.drained is not None
+
+
+def test_the_reason_of_a_failure_is_told_before_whoever_feeds_the_sink_is_turned_away() -> None:
+    sink, taken = Collector(), threading.Event()
+    sink.deliver_error = RuntimeError("broken")
+
+    def offer_more(_reason: BaseException) -> None:
+        thread.offer(people(1))  # raises once the slot is closed
+        taken.set()
+
+    thread = SinkThread(sink, Health(), lossless=False, on_failure=offer_more)
+    thread.start()
+    thread.offer(people(0))
+    assert taken.wait(5)
+    assert thread.join(5)
+    with pytest.raises(ClosedError):
+        thread.offer(people(2))
