@@ -97,8 +97,6 @@ class Tuning:
             return _refusal("set", name, "the value is not UTF-8 text")
         except ConfigError as error:
             return _refusal("set", name, "; ".join(error.problems))
-        except OSError as error:
-            return _refusal("set", name, f"cannot be kept: {error.strerror or error}")
 
     def _command(self, name: str, payload: bytes, now_s: float) -> Answer:
         action = self._actions.get(name)
@@ -109,8 +107,6 @@ class Tuning:
             return Answer(True, "cmd", name, action())
         except (ValueError, EdgeNodeError) as error:
             return _refusal("cmd", name, str(error).replace("\n", "; "))
-        except OSError as error:
-            return _refusal("cmd", name, f"failed: {error.strerror or error}")
 
     def _admit(self, name: str, request_id: str | None, now_s: float) -> None:
         """Raise ``ValueError`` for a request that was done before, or a restart that comes too soon."""

@@ -145,8 +145,10 @@ def test_a_full_disk_refuses_the_change(tmp_path: Path, monkeypatch: pytest.Monk
     tuning = node(tmp_path)
     monkeypatch.setattr("edge_node.config.settings.os.fsync", full)
     answer = ask(tuning, "set/pose.max_people", "2")
-    assert answer == Answer(False, "set", "pose.max_people", reason="cannot be kept: No space left on device")
+    reason = f"cannot be kept: No space left on device ({tmp_path / OVERLAY_FILE})"
+    assert answer == Answer(False, "set", "pose.max_people", reason=reason)
     assert tuning._settings.current.pose.max_people == 6
+    assert ask(tuning, "cmd/reset_tuning") == Answer(False, "cmd", "reset_tuning", reason=reason)
 
 
 @pytest.mark.parametrize("topic", ["set/pose.max_people", "cmd/restart", "cmd/nonsense"])

@@ -1,5 +1,6 @@
 """Writes tuned values into the user's configuration file: looked at first, checked before, all or nothing, with a backup."""
 
+import contextlib
 import difflib
 import os
 import shutil
@@ -46,7 +47,7 @@ def plan(file: Path, tuned: Mapping[str, Any]) -> Change:
     except OSError as error:
         raise _unwritable(target, error) from None
     finally:
-        scratch.unlink(missing_ok=True)
+        remove_scratch(scratch)
     wrong = [key for key in all_keys() if value_of(found, key) != value_of(expected, key)]
     if wrong:
         raise ConfigError([f"{target}: {', '.join(wrong)}: cannot be changed safely; set it by hand"])
@@ -70,9 +71,15 @@ def write(change: Change) -> Path:
         _same_owner(target, scratch)
         scratch.replace(target)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        remove_scratch(scratch)
         raise _unwritable(target, error) from None
     return backup
+
+
+def remove_scratch(scratch: Path) -> None:
+    """Away with ``scratch``, if it is there. On a read-only file system it is not, and removing it would fail all the same."""
+    with contextlib.suppress(OSError):
+        scratch.unlink()
 
 
 def _scratch(target: Path) -> Path:

@@ -65,7 +65,7 @@ class Settings:
     def set(self, key: str, value: Any) -> Any:
         """Tune one key; returns the value in force.
 
-        Raises ``ConfigError``, and changes nothing, when the key may not be tuned or the value is out of its range.
+        Raises ``ConfigError``, and changes nothing, when the key may not be tuned, the value is out of its range, or it cannot be kept.
         """
         with self._lock:
             _refuse_unless_live(key)
@@ -77,7 +77,10 @@ class Settings:
             return value_of(self._current, key)
 
     def reset(self, key: str | None = None) -> None:
-        """Forget what was tuned: one key, or everything. Raises ``ConfigError`` for a key that may not be tuned."""
+        """Forget what was tuned: one key, or everything.
+
+        Raises ``ConfigError``, and changes nothing, for a key that may not be tuned, or when that cannot be kept.
+        """
         with self._lock:
             if key is not None:
                 _refuse_unless_live(key)
@@ -92,8 +95,8 @@ class Settings:
         Raises ``ConfigError``, and keeps what is in force, when the file is not valid.
         Keys that need a restart keep their old value until then.
         """
-        new = self._load()
         with self._lock:
+            new = self._load()
             changed = [key for key in all_keys() if value_of(new, key) != value_of(self._file, key)]
             applied = tuple(key for key in changed if key in live_keys())
             self._file = override(self._file, {key: value_of(new, key) for key in applied})
@@ -103,31 +106,49 @@ class Settings:
             return Reloaded(applied, tuple(key for key in changed if key not in applied))
 
     def _read_overlay(self) -> dict[str, Any]:
-        """The overlay on disk. One that does not fit (any more) is set aside, said in the log, and the file's values hold."""
-        if self._overlay_path is None or not self._overlay_path.exists():
+        """The overlay on disk. One that cannot be read or does not fit (any more) is said in the log, and the file's values hold."""
+        if self._overlay_path is None:
             return {}
         try:
-            overlay = dict(json.loads(self._overlay_path.read_text(encoding="utf-8")).items())
-            for key in overlay:
-                _refuse_unless_live(key)
-            override(self._file, overlay)
-        except (ValueError, TypeError, AttributeError, ConfigError) as error:
-            aside = self._overlay_path.with_suffix(".refused")
-            self._overlay_path.replace(aside)
-            log.warning("tuned values are not used (%s); set aside as %s", error, aside)
+            return self._checked(self._overlay_path.read_bytes())
+        except FileNotFoundError:
             return {}
+        except OSError as error:
+            log.warning("tuned values are not used: %s: %s", self._overlay_path, error.strerror or error)
+        except (ValueError, TypeError, AttributeError, ConfigError) as error:
+            log.warning("tuned values are not used (%s); %s", error, _set_aside(self._overlay_path))
+        return {}
+
+    def _checked(self, content: bytes) -> dict[str, Any]:
+        overlay = dict(json.loads(content.decode("utf-8")).items())
+        for key in overlay:
+            _refuse_unless_live(key)
+        override(self._file, overlay)
         return overlay
 
     def _write_overlay(self, overlay: Mapping[str, Any]) -> None:
         if self._overlay_path is None:
             return
         scratch = self._overlay_path.with_suffix(".new")
-        scratch.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("w", encoding="utf-8") as file:
-            json.dump(overlay, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._overlay_path)
+        try:
+            scratch.parent.mkdir(parents=True, exist_ok=True)
+            with scratch.open("w", encoding="utf-8") as file:
+                json.dump(overlay, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(self._overlay_path)
+        except OSError as error:
+            raise ConfigError([f"cannot be kept: {error.strerror or error} ({self._overlay_path})"]) from None
+
+
+def _set_aside(overlay: Path) -> str:
+    """Out of the way, to be looked at; says how that went."""
+    aside = overlay.with_suffix(".refused")
+    try:
+        overlay.replace(aside)
+    except OSError as error:
+        return f"{overlay} cannot be set aside: {error.strerror or error}"
+    return f"set aside as {aside}"
 
 
 def _refuse_unless_live(key: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_node import paths
 from edge_node.config.load import load
+from edge_node.config.save import remove_scratch
 from edge_node.errors import EdgeNodeError
 from edge_node.status_socket import SERVICE_SOCKET, NoAnswerError, ask
 
@@ -44,7 +45,7 @@ def write_configuration(path: Path, text: str) -> Path | None:
     except OSError as error:
         raise SetupError(f"{path}: cannot be written: {error.strerror}; as root: sudo edge-node setup") from None
     finally:
-        scratch.unlink(missing_ok=True)
+        remove_scratch(scratch)
     return before if kept else None
 
 

@@ -1,7 +1,9 @@
 """``edge-node config``: what is in force and why, what was tuned, saving and forgetting it."""
 
 import json
+import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from edge_node.cli import main
 from edge_node.config.load import load
 from edge_node.config.settings import Settings
+from tests.read_only import run_read_only
 
 TEXT = "# my node\nnode:\n  name: n1\npose:\n  max_people: 4  # a family\n  # score_threshold: 0.2\n"
 
@@ -121,14 +124,14 @@ def test_saved_under_an_environment_variable_is_warned_of(tmp_path, file, config
     assert "which stands over the file" in capsys.readouterr().err
 
 
-def test_a_file_system_that_cannot_be_written_is_said_so(tmp_path, file, config, capsys, monkeypatch) -> None:
-    def read_only(*_: object) -> None:
-        raise OSError(30, "Read-only file system")
-
+@pytest.mark.parametrize("action", ["save", "reset"])
+def test_a_file_system_that_cannot_be_written_is_said_so(tmp_path, file, action) -> None:
     tune(tmp_path, file, pose__max_people=2)
-    monkeypatch.setattr("edge_node.config.save.shutil.copy2", read_only)
-    assert config("save", "--yes") == 78
-    assert "cannot be written: Read-only file system" in capsys.readouterr().err
+    words = ["config", action, "-c", file, "--state-directory", tmp_path / "state", *(["--yes"] if action == "save" else [])]
+    done = run_read_only(tmp_path, sys.executable, "-m", "edge_node", *words)
+    assert done.returncode == 78
+    assert re.search("cannot be (written|kept): Read-only file system", done.stderr.strip().splitlines()[-1])
+    assert "Traceback" not in done.stderr
     assert file.read_text() == TEXT
     assert tune(tmp_path, file).overlay == {"pose.max_people": 2}
 

@@ -18,6 +18,7 @@ from edge_node.local_broker import local_broker
 from edge_node.setup import service
 from edge_node.setup.answers import BrokerAddress, parse_broker
 from edge_node.setup.service import write_configuration, write_password
+from tests.read_only import run_read_only
 
 SMALL = "camera:\n  width: 320\n  height: 240\nmodel:\n  name: marker\n"
 
@@ -138,6 +139,13 @@ def test_configuration_that_would_be_refused_is_not_put_in_place(tmp_path):
         write_configuration(file, "camera: {widht: 3}\n")
     assert [p.name for p in tmp_path.iterdir()] == ["edge-node.yaml"]
     assert yaml.safe_load(file.read_text()) == yaml.safe_load(SMALL)
+
+
+def test_configuration_on_a_read_only_file_system_is_told(tmp_path):
+    code = "import sys; from pathlib import Path; from edge_node.setup.service import *\n"
+    code += "try: write_configuration(Path(sys.argv[1]), '')\nexcept SetupError as error: print(error)"
+    done = run_read_only(tmp_path, sys.executable, "-c", code, tmp_path / "edge-node.yaml")
+    assert done.stdout == f"{tmp_path / 'edge-node.yaml'}: cannot be written: Read-only file system; as root: sudo edge-node setup\n"
 
 
 def test_password_is_for_root_alone(tmp_path):

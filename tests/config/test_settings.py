@@ -1,6 +1,7 @@
 """Settings in force: the file's values, what was tuned over them, and reloading."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,29 @@ def test_an_overlay_that_does_not_fit_is_set_aside_and_the_file_holds(tmp_path: 
     assert not (tmp_path / OVERLAY_FILE).exists()
 
 
+def test_what_cannot_be_kept_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    node = settings(tmp_path / "file" / "state")
+    before = node.current
+    for change in (lambda: node.set("pose.max_people", 2), node.reset):
+        with pytest.raises(ConfigError, match=r"cannot be kept: Not a directory \(.*overlay\.json\)"):
+            change()
+        assert (node.current, node.overlay) == (before, {})
+
+
+def test_an_overlay_that_cannot_be_read_is_said_and_the_file_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / OVERLAY_FILE).mkdir()
+    assert settings(tmp_path).current == settings().current
+    assert f"tuned values are not used: {tmp_path / OVERLAY_FILE}: Is a directory" in caplog.text
+
+
+def test_an_overlay_that_cannot_be_set_aside_is_said_and_the_file_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / OVERLAY_FILE).write_text("{")
+    (tmp_path / "overlay.refused").mkdir()
+    assert settings(tmp_path).current == settings().current
+    assert "cannot be set aside: Is a directory" in caplog.text
+
+
 def test_reload_applies_what_it_can_and_says_what_needs_a_restart() -> None:
     texts: list[tuple[str, ...]] = [()]
     node = Settings(lambda: load(None, {}, texts[0]))
@@ -81,6 +105,31 @@ def test_a_reload_with_mistakes_keeps_what_is_in_force() -> None:
     with pytest.raises(ConfigError):
         node.reload()
     assert node.current.pose.max_people == 2
+
+
+def test_of_two_reloads_at_once_the_file_as_it_was_read_last_holds() -> None:
+    people, slow, reading, go_on = [6], [False], threading.Event(), threading.Event()
+
+    def read() -> Config:
+        config = load(None, {}, [f"pose.max_people={people[0]}"])
+        if slow[0]:
+            slow[0] = False
+            reading.set()
+            go_on.wait(5)
+        return config
+
+    node = Settings(read)
+    people[0], slow[0] = 2, True
+    first, second = threading.Thread(target=node.reload), threading.Thread(target=node.reload)
+    first.start()
+    assert reading.wait(5)
+    people[0] = 3
+    second.start()
+    second.join(0.3)
+    go_on.set()
+    first.join()
+    second.join()
+    assert node.current.pose.max_people == 3
 
 
 def test_tuned_values_survive_a_reload(tmp_path: Path) -> None:

@@ -67,11 +67,11 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
     started: list[WebSink] = []
     file = tmp_path / "edge-node.yaml"
 
-    def start(*overrides: str, token: str | None = None) -> Page:
+    def start(*overrides: str, token: str | None = None, state: Path | None = None) -> Page:
         if token is not None:
             monkeypatch.setenv("EDGE_NODE_WEB_TOKEN", token)
         file.write_text(commented_yaml())
-        settings = Settings(lambda: load(file, {}, ["node.name=hall", "web.enabled=true", "web.port=0", *overrides]))
+        settings = Settings(lambda: load(file, {}, ["node.name=hall", "web.enabled=true", "web.port=0", *overrides]), state)
         health = Health()
         sink = WebSink(settings, health, lambda: ABOUT, file)
         sink.start()

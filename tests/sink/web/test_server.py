@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -198,6 +199,15 @@ def test_a_key_is_tuned_reset_and_refused_with_the_reason(serve: Serve) -> None:
         assert "needs a restart" in ask(viewer, type="set", key="camera.source", value="http://elsewhere")["reason"]
         assert "needs a restart" in ask(viewer, type="set", key="web.show_image", value=True)["reason"]
         assert ask(viewer, type="reset", key="pose.max_people")["ok"] is True
+        assert page.settings.current == page.settings.file
+
+
+def test_a_change_that_cannot_be_kept_is_refused_and_the_page_stays(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    page = serve(state=tmp_path / "file" / "state")
+    with view(page.port) as viewer:
+        for request in ({"type": "set", "key": "pose.max_people", "value": 2}, {"type": "reset"}):
+            assert "cannot be kept: Not a directory" in ask(viewer, **request)["reason"]
         assert page.settings.current == page.settings.file
 
 
