@@ -109,20 +109,17 @@ class Spool:
         return ids
 
     def after(self, last_id: int, limit: int) -> list[Kept]:
-        """The next messages behind ``last_id``, oldest first. Raises ``SpoolError``."""
-        if self._count == 0:
-            return []
-        try:
-            kept = [_kept(row) for row in self._opened().execute(_SELECT, (last_id, limit))]
-        except sqlite3.Error as error:
-            self._failed(error)
-        now = Moment.now()
-        too_old = [k for k in kept if now.since_s(k.at) > self._max_age_s]
-        if not too_old:
-            return kept
-        self.remove([k.id for k in too_old])
-        self.forgotten += len(too_old)
-        return [k for k in kept if k not in too_old] or self.after(too_old[-1].id, limit)
+        """The next ``limit`` messages behind ``last_id``, oldest first; fewer when there are no more. Raises ``SpoolError``."""
+        kept: list[Kept] = []
+        while len(kept) < limit and (more := self._read(last_id, limit - len(kept))):
+            last_id = more[-1].id
+            now = Moment.now()
+            young = [k for k in more if now.since_s(k.at) <= self._max_age_s]
+            if len(young) < len(more):
+                self.remove({k.id for k in more} - {k.id for k in young})
+                self.forgotten += len(more) - len(young)
+            kept += young
+        return kept
 
     def remove(self, ids: Iterable[int]) -> None:
         """Take out what was delivered. Raises ``SpoolError``; it will be delivered again then."""
@@ -143,6 +140,14 @@ class Spool:
         if self._database is not None:
             self._database.close()
             self._database = None
+
+    def _read(self, last_id: int, limit: int) -> list[Kept]:
+        if self._count == 0:
+            return []
+        try:
+            return [_kept(row) for row in self._opened().execute(_SELECT, (last_id, limit))]
+        except sqlite3.Error as error:
+            self._failed(error)
 
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:

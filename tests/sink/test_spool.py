@@ -83,6 +83,15 @@ def test_what_is_too_old_is_not_given_out(tmp_path):
     assert len(spool) == 2
 
 
+def test_however_many_are_too_old_as_many_as_asked_for_are_given_out():
+    spool = Spool(MEMORY, 1_000_000, max_age_s=60, durable=False)
+    for begin in (1, 2000, 4000):
+        spool.add([kept(0, at=ago(100)) for _ in range(1500)] + [kept(begin), kept(begin + 1)])
+    assert payloads(spool, limit=1) == [1]
+    assert payloads(spool, limit=5) == [1, 2, 2000, 2001, 4000]
+    assert (len(spool), spool.forgotten) == (6, 4500)
+
+
 @pytest.mark.parametrize("step_s", [-30 * 86_400, 30 * 86_400])
 def test_a_wall_clock_that_is_set_makes_no_message_older_or_younger(tmp_path, monkeypatch, step_s):
     spool = make(tmp_path / "spool", max_age_s=60)
