@@ -15,7 +15,7 @@ def why_not(url: str, timeout_s: float) -> str:
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
     try:
         status = _ask(parts.scheme, host, port, _request(url), timeout_s)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # UnicodeError: no name at all, such as a..b
         return f"unknown host {host}"
     except ConnectionRefusedError:
         return f"nothing listens on port {port} of {host}"

@@ -109,10 +109,9 @@ class PageServer:
         self._thread.start()
         try:
             self._server = asyncio.run_coroutine_threadsafe(self._listen(tls), self._loop).result(START_S)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             self._end_loop()
-            where = f"{self._config.host}:{self._config.port}"
-            raise SinkError(f"web.port: {where} cannot be listened on: {error.strerror or error}; choose another port") from None
+            raise SinkError(_why_not(self._config, error)) from None
         return int(next(iter(self._server.sockets)).getsockname()[1])
 
     def call(self, action: Callable[[], None]) -> None:
@@ -227,6 +226,12 @@ class PageServer:
 def _page_files() -> dict[str, bytes]:
     """Name to content of what the browser may ask for: read once, so that no request ever names a path on disk."""
     return {file.name: file.read_bytes() for file in _PAGE.iterdir() if file.suffix in _TYPES}
+
+
+def _why_not(config: Web, error: OSError | UnicodeError) -> str:
+    if isinstance(error, socket.gaierror | UnicodeError):  # UnicodeError: no name at all, such as a..b
+        return f"web.host: unknown host {config.host}; give an address of this machine, or 0.0.0.0 for all of them"
+    return f"web.port: {config.host}:{config.port} cannot be listened on: {error.strerror or error}; choose another port"
 
 
 def _denial(denied: Denied) -> Response:

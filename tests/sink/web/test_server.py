@@ -161,6 +161,12 @@ def test_a_port_in_use_is_told(serve: Serve) -> None:
             serve(f"web.port={port}")
 
 
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b"])
+def test_an_unknown_host_is_told(serve: Serve, host: str) -> None:
+    with pytest.raises(SinkError, match=f"web.host: unknown host {host}"):
+        serve(f"web.host={host}", token="right")
+
+
 def test_a_certificate_that_cannot_be_used_is_told(serve: Serve) -> None:
     with pytest.raises(SinkError, match=r"web.certificate_file: /none.pem cannot be used"):
         serve("web.certificate_file=/none.pem")
