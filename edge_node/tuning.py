@@ -103,10 +103,14 @@ class Tuning:
         if action is None:
             return _refusal("cmd", name, _unknown_verb(name, self.verbs))
         try:
-            self._admit(name, _request_id(payload), now_s)
-            return Answer(True, "cmd", name, action())
+            request_id = _request_id(payload)
+            self._admit(name, request_id, now_s)
+            value = action()
         except (ValueError, EdgeNodeError) as error:
             return _refusal("cmd", name, str(error).replace("\n", "; "))
+        if request_id is not None:
+            self._done_ids.append(request_id)
+        return Answer(True, "cmd", name, value)
 
     def _admit(self, name: str, request_id: str | None, now_s: float) -> None:
         """Raise ``ValueError`` for a request that was done before, or a restart that comes too soon."""
@@ -114,8 +118,6 @@ class Tuning:
             raise ValueError(f"the request {request_id} was done before")
         if name == "restart" and now_s - self._started_s < SETTLED_S:
             raise ValueError(f"the node started less than {SETTLED_S:g} s ago")
-        if request_id is not None:
-            self._done_ids.append(request_id)
 
     def _reload(self) -> dict[str, list[str]]:
         reloaded = self._settings.reload()

@@ -219,6 +219,21 @@ def test_a_command_with_an_id_is_done_once() -> None:
     assert (first.ok, second.ok, asked) == (True, False, ["x"])
 
 
+def test_a_command_that_failed_is_done_when_it_is_asked_for_again() -> None:
+    overrides: list[str] = []
+    tuning = Tuning(Settings(lambda: load(None, {}, overrides)))
+    overrides[:] = ["camera.fps=0"]
+    failed = ask(tuning, "cmd/reload", '{"id": "a1"}')
+    overrides[:] = ["pose.max_people=2"]
+    mended, again = (ask(tuning, "cmd/reload", '{"id": "a1"}') for _ in range(2))
+    assert failed is not None
+    assert mended is not None
+    assert again is not None
+    assert "camera.fps" in (failed.reason or "")
+    assert (mended.ok, mended.value) == (True, {"applied": ["pose.max_people"], "needs_restart": []})
+    assert again.reason == "the request a1 was done before"
+
+
 def test_a_restart_right_after_the_start_is_refused() -> None:
     asked: list[str] = []
     tuning = node(restart=lambda: asked.append("x"))
