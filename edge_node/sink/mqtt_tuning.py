@@ -61,10 +61,11 @@ class TuningSpeaker:
         return Outgoing(where, encode(_result(answer)), 1, expiry_s=ANSWER_EXPIRY_S, correlation=request.correlation)
 
     def _may_answer_on(self, asked: str) -> bool:
-        """Nobody may have us speak for a node: within the tree of the nodes an answer goes below our own ``result`` only."""
+        """Nobody may have us speak for a node: within the tree of the nodes an answer goes to our own ``result``, or below it, only."""
         if not asked or "#" in asked or "+" in asked or asked.startswith("$"):
             return False
-        return not asked.startswith(ROOT + "/") or asked.startswith(topic(self._node, "result"))
+        own = topic(self._node, "result")
+        return not asked.startswith(ROOT + "/") or asked == own or asked.startswith(own + "/")
 
 
 def _configuration(config: Config) -> messages.Configuration:

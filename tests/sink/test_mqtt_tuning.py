@@ -65,6 +65,17 @@ def test_nobody_can_make_the_node_speak_for_another(broker, ear_at, sender):
     assert not ear.of("status", node="n2")
 
 
+def test_within_the_nodes_topics_an_answer_goes_to_result_or_below_it_only(broker, ear_at, sender):
+    ear = ear_at(broker.port)
+    sender(f"mqtt.port={broker.port}")
+    wait_for(lambda: ear.of("config"))
+    for number, place in enumerate(("results", "result", "result/me")):
+        ask(ear, "set/pose.max_people", b"2", response=ROOT + place, correlation=b"%d" % number)
+    wait_for(lambda: len(ear.of("result")) == 2 and ear.of("result/me"))
+    assert [h.properties.CorrelationData for h in ear.of("result")] == [b"0", b"1"]
+    assert not ear.of("results")
+
+
 def test_a_request_kept_by_the_broker_is_not_done(broker, ear_at, sender):
     ear = ear_at(broker.port)
     ask(ear, "set/pose.max_people", b"2", retain=True)
