@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_node import log
-from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
 from edge_node.errors import EXIT_OK
 
 COLUMNS = (
@@ -39,12 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and append the row."""
-    defaults = ["model.accelerator=cpu"]
-    if arguments.source is not None:
-        defaults.append(f"camera.source={arguments.source}")
-    if arguments.people is not None:
-        defaults.append(f"pose.max_people={arguments.people}")
-    config = loader(arguments, defaults)()
+    values = {"model.accelerator": "cpu", "camera.source": arguments.source, "pose.max_people": arguments.people}
+    config = loader(arguments, overrides_of(values))()
     log.configure(config.log.model_copy(update={"level": "warning"}))
     from edge_node.bench.measure import measure  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_node import log, paths
 from edge_node.client import Client
+from edge_node.commands.settings_arguments import overrides_of
 from edge_node.config.load import load
 from edge_node.config.settings import Settings
 from edge_node.data import People, Person
@@ -47,18 +48,17 @@ def run(arguments: argparse.Namespace) -> int:
     model, source = _real_parts(arguments)
     seconds = arguments.seconds or (SYNTHETIC_S if source.startswith("synthetic") else None)
     with local_broker() as port:
-        overrides = [
-            f"camera.source={source}",
-            "camera.realtime=true",
-            f"model.name={model}",
-            "node.name=demo",
-            "mqtt.host=127.0.0.1",
-            f"mqtt.port={port}",
-            f"web.enabled={'true' if arguments.page else 'false'}",
-        ]
-        if arguments.directory:
-            overrides.append(f"model.directory={arguments.directory}")
-        settings = Settings(lambda: load(None, os.environ, overrides))
+        values = {
+            "camera.source": source,
+            "camera.realtime": True,
+            "model.name": model,
+            "model.directory": str(arguments.directory) if arguments.directory else None,
+            "node.name": "demo",
+            "mqtt.host": "127.0.0.1",
+            "mqtt.port": port,
+            "web.enabled": arguments.page,
+        }
+        settings = Settings(lambda: load(None, os.environ, overrides_of(values)))
         log.configure(settings.current.log)
         print(f"\nSubscribe from another terminal:  mosquitto_sub -p {port} -t 'edge_node/v1/demo/#' -v", flush=True)
         print(f"or see every node at a glance:    edge-node watch --port {port}\n", flush=True)

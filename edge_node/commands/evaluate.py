@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence as Several
 from pathlib import Path
 
-from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
 from edge_node.config.models import Model
 from edge_node.config.settings import Settings
 from edge_node.engine import Engine
@@ -75,8 +75,7 @@ def _engine(model: Model) -> Engine:
 
 
 def _own_overrides(arguments: argparse.Namespace) -> list[str]:
-    overrides = [f"pose.max_inferences={arguments.max_inferences}"] if arguments.max_inferences else []
-    return overrides + ([f"model.name={json.dumps(arguments.model)}"] if arguments.model else [])
+    return overrides_of({"pose.max_inferences": arguments.max_inferences, "model.name": arguments.model})
 
 
 def _stills(arguments: argparse.Namespace, engine: Engine) -> tuple[Report, str]:

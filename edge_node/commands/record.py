@@ -1,12 +1,11 @@
 """``edge-node record``: poses of a camera or clip into a file, and nowhere else."""
 
 import argparse
-import json
 import os
 import sys
 
 from edge_node import log
-from edge_node.commands.settings_arguments import add_settings_arguments, loader
+from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
 from edge_node.config.settings import Settings
 from edge_node.errors import EXIT_FAILED, EXIT_OK
 
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _own_overrides(arguments: argparse.Namespace) -> list[str]:
-    overrides = {
+    values = {
         "mqtt.enabled": False,
         "homeassistant.enabled": False,
         "web.enabled": False,
@@ -50,7 +49,7 @@ def _own_overrides(arguments: argparse.Namespace) -> list[str]:
         "record.keep": arguments.keep,
         "smoothing.enabled": False if arguments.raw else None,
     }
-    return [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value is not None]
+    return overrides_of(values)
 
 
 def _positive(text: str) -> int:

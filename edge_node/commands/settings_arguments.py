@@ -2,9 +2,10 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from edge_node.config.files import flow
 from edge_node.config.load import load
 from edge_node.config.models import Config
 
@@ -28,6 +29,11 @@ def configuration_file(arguments: argparse.Namespace) -> Path | None:
     """The file to read: the one given, else the system's if there is one."""
     given: Path | None = arguments.config
     return given or (SYSTEM_FILE if SYSTEM_FILE.exists() else None)
+
+
+def overrides_of(values: Mapping[str, object]) -> list[str]:
+    """``KEY=VALUE`` for each key with a value: one that is read back as just this value, whatever characters are in it."""
+    return [f"{key}={flow(value)}" for key, value in values.items() if value is not None]
 
 
 def loader(arguments: argparse.Namespace, defaults: Sequence[str] = ()) -> Callable[[], Config]:

@@ -102,6 +102,7 @@ def test_the_guard_compares_with_the_last_row_of_the_same_kind(result, tmp_path)
     ("words", "said"),
     [
         (["--source", "/nowhere.mp4", "--set", "model.name=marker"], "/nowhere.mp4: no such file or folder"),
+        (["--source", "/no: clip #1.mp4", "--set", "model.name=marker"], "/no: clip #1.mp4: no such file or folder"),
         (["--set", "model.name=nothing"], "model nothing: no such model"),
     ],
 )
