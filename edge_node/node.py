@@ -25,7 +25,7 @@ from edge_node.camera.source import shown
 from edge_node.config.settings import Settings
 from edge_node.data import Frame
 from edge_node.engine.create import create_engine
-from edge_node.errors import EXIT_FAILED, EXIT_OK, ConfigError, EdgeNodeError
+from edge_node.errors import EXIT_FAILED, EXIT_OK, ConfigError, EdgeNodeError, SinkError
 from edge_node.health import Health
 from edge_node.models import find_model
 from edge_node.pose.estimator import Estimator
@@ -44,6 +44,8 @@ STOP_S = 1.5
 """A stopped node is gone within two seconds; so long may its threads take together."""
 DRAIN_S = 60.0
 """At the end of a file the last poses may take so long to be delivered."""
+LOOK_S = 0.02
+"""So often it is looked whether they were."""
 
 
 class Wish(Enum):
@@ -116,7 +118,9 @@ class Node:
             if ending is not Wish.RESTART:  # systemd would wait for the end of this process, and kill what it became
                 self._notifier.stopping()
             capture.stop()
-            self._stop(workers, drain=ending is Wish.END_OF_INPUT)
+            if ending is Wish.END_OF_INPUT:
+                ending = self._drain()
+            self._stop(workers)
         return self._exit_code(ending, self._failures())
 
     def _start_sinks(self, about: Callable[[], About], lossless: bool) -> None:
@@ -126,7 +130,7 @@ class Node:
                 thread.start()
                 self._sinks.append(thread)
         except EdgeNodeError:
-            self._stop([], drain=False)
+            self._stop([])
             raise
 
     def _wanted_sinks(self, about: Callable[[], About], lossless: bool) -> Iterator[tuple[Sink, bool]]:
@@ -204,12 +208,28 @@ class Node:
                 log.warning("these keys wait for a restart: %s", ", ".join(reloaded.needs_restart))
         self._notifier.ready()
 
-    def _stop(self, workers: Sequence[Worker], drain: bool) -> None:
-        """End every thread. With ``drain`` (the end of a file) what is at hand is delivered first."""
-        deadline = time.monotonic() + (DRAIN_S if drain else STOP_S)
+    def _drain(self) -> Wish | Failure:
+        """At the end of a file: have every sink deliver what is at hand. Returns how that ended; being asked to stop ends it, too."""
+        for sink in self._sinks:
+            sink.stop(drain=True)
+        deadline = time.monotonic() + DRAIN_S
+        while any(sink.is_alive for sink in self._sinks):
+            if time.monotonic() >= deadline:
+                return _undelivered(f"not everything was delivered within {DRAIN_S:.0f} s of the end of the input")
+            with contextlib.suppress(queue.Empty):
+                message = self._inbox.get(timeout=LOOK_S)
+                if message is not Wish.RELOAD:
+                    log.warning("the end came before everything was delivered")
+                    return message
+        lost = self._health.report().counters.get("record_lost", 0)
+        return _undelivered(f"{lost} poses could not be recorded") if lost else Wish.END_OF_INPUT
+
+    def _stop(self, workers: Sequence[Worker]) -> None:
+        """End every thread soon."""
+        deadline = time.monotonic() + STOP_S
         self._frames.close()
         for sink in self._sinks:
-            sink.stop(drain)
+            sink.stop(drain=False)
         for join in (*(worker.join for worker in workers), *(sink.join for sink in self._sinks)):
             join(max(0.1, deadline - time.monotonic()))
 
@@ -255,6 +275,10 @@ class Node:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _undelivered(text: str) -> Failure:
+    return Failure("main", SinkError(text))
 
 
 def _say(failure: Failure) -> None:

@@ -26,6 +26,11 @@ class Worker:
         """Name of the thread."""
         return self._thread.name
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread has started and not ended."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()

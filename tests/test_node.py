@@ -27,6 +27,7 @@ from edge_node.local_broker import local_broker
 from edge_node.node import Node
 from edge_node.sink.record import RecordSink
 from tests.conftest import Shared
+from tests.sink.parts import free_port
 
 
 class Subscriber:
@@ -238,3 +239,20 @@ def test_a_sink_that_fails_at_the_very_end_is_told_by_the_exit_code(
     words = ["mqtt.enabled=false", f"record.path={tmp_path}/a.jsonl", f"camera.source={shared.clips}/squats.mp4", "model.name=marker"]
     assert Node(Settings(lambda: load(None, {}, words)), frame_limit=3).run() == 1
     assert "record.path: a.jsonl: Input/output error" in caplog.text
+
+
+def test_the_end_of_a_file_waits_for_the_broker_but_not_for_somebody_who_asks_to_stop(shared: Shared, tmp_path: Path) -> None:
+    with node(shared, tmp_path, free_port(), f"camera.source={shared.clips}/squats.mp4", "model.name=marker") as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(4)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(3) == 0
+
+
+def test_what_could_not_be_delivered_in_time_is_told_by_the_exit_code(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge_node.node.DRAIN_S", 1.0)
+    words = [f"mqtt.port={free_port()}", f"camera.source={shared.clips}/squats.mp4", "model.name=marker", "node.name=undelivered"]
+    assert Node(Settings(lambda: load(None, {}, words)), frame_limit=3).run() == 1
+    assert "not everything was delivered within 1 s of the end of the input" in caplog.text

@@ -33,6 +33,11 @@ class SinkThread:
         self._dropped = 0
         self._worker = Worker(f"sink-{sink.name}", self._run, self._ended)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread is still at work."""
+        return self._worker.is_alive
+
     def start(self) -> None:
         """Start the thread and wait until the sink is open. Raises what the sink's ``start`` raises."""
         self._worker.start()
