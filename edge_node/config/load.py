@@ -123,7 +123,9 @@ def _put(source: _Source, keys: list[str], text: str, place: str) -> None:
     for depth, key in enumerate(keys[:-1], start=1):
         inner = tree.setdefault(key, {})
         if not isinstance(inner, dict):
-            inner = tree[key] = {}
+            if not _is_section(tuple(keys[:depth])):  # a section that is none is told by its model
+                source.problems.append(f"{place}: {_dotted(tuple(keys[:depth]))}: has no keys of its own")
+            return
         source.places.setdefault(tuple(keys[:depth]), place)
         tree = inner
     tree[keys[-1]] = value
@@ -221,6 +223,8 @@ def _reason(error: ErrorDetails) -> str:
         return suggest(str(error["loc"][-1]), _siblings(error["loc"]))
     if kind == "missing":
         return "is missing"
+    if kind == "model_type":
+        return f"should be a section of keys, not {_shown(given)}"
     if kind == "literal_error":
         return f"{given!r} is not one of {context['expected']}"
     if kind == "string_pattern_mismatch":
@@ -241,7 +245,9 @@ def _siblings(loc: Loc) -> list[str]:
 
 
 def _is_section(loc: Loc) -> bool:
-    return _model_at(loc) is not None and not isinstance(loc[-1], int)
+    above = _model_at(loc[:-1])
+    field = above.model_fields.get(str(loc[-1])) if above else None
+    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
 
 def _model_at(loc: Loc) -> type[BaseModel] | None:

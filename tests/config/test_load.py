@@ -89,6 +89,30 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert "--set nonsense: expected KEY=VALUE, such as camera.fps=15" in found
 
 
+def test_a_section_that_is_none_is_told_also_when_a_key_of_it_is_set_elsewhere(tmp_path: Path) -> None:
+    file = write(tmp_path, "camera: [1, 2]\nmqtt: hello\nmodel: 5\n")
+    found = problems(file, {"EDGE_NODE__MODEL__NAME": "marker", "EDGE_NODE__POSE": "true"}, ("camera.fps=5", "mqtt.port=1", "pose.nms=oks"))
+    assert sorted(found) == [
+        f"{file}:1:1: camera: should be a section of keys, not a list",
+        f"{file}:2:1: mqtt: should be a section of keys, not 'hello'",
+        f"{file}:3:1: model: should be a section of keys, not 5",
+        "environment variable EDGE_NODE__POSE: pose: should be a section of keys, not True",
+    ]
+
+
+def test_a_key_below_a_value_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path, "state:\n  zones: []\ncamera:\n  fps: 5\n")
+    assert problems(file, {"EDGE_NODE__CAMERA__FPS__MAX": "9"}, ("state.zones.0.name=bed",)) == [
+        "environment variable EDGE_NODE__CAMERA__FPS__MAX: camera.fps: has no keys of its own",
+        "--set state.zones.0.name=bed: state.zones: has no keys of its own",
+    ]
+
+
+def test_a_list_whose_items_are_all_comments_is_told_as_what_it_is(tmp_path: Path) -> None:
+    file = write(tmp_path, "state:\n  zones:\n    # - name: bed\n")
+    assert problems(file) == [f"{file}:2:3: state.zones: should be a valid list, not None"]
+
+
 def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert problems(tmp_path / "none.yaml") == [f"{tmp_path}/none.yaml: no such file; write one with: edge-node setup"]
 
