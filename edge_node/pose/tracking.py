@@ -90,7 +90,7 @@ class Tracker:
         free = self._assign(sightings, now_ns, threshold)
         for track in self._tracks:
             _count_look(track, looked, now_ns)
-        self._tracks = [t for t in self._tracks if _keeps(t, now_ns)]
+        self._tracks = _within([t for t in self._tracks if _keeps(t, now_ns)], max_people)
         self._admit(free, now_ns, max_people, threshold)
         self._name(now_ns, threshold)
         return [t for t in self._tracks if t.id and t.in_view]
@@ -150,7 +150,7 @@ class Tracker:
         x0, y0, x1, y1 = stranger.extent
         near: list[tuple[float, Track]] = []
         for track in self._tracks:
-            if not track.id or track.seen_now or not track.misses or stranger.sighting.track not in (None, track.key):
+            if not track.misses or stranger.sighting.track not in (None, track.key):
                 continue
             if not 1 / RETURN_GROWTH <= side_of(stranger.extent) / track.size_px <= RETURN_GROWTH:
                 continue
@@ -172,7 +172,7 @@ class Tracker:
                 continue
             pose = Pose(track.keypoints_px, track.score)
             back = self._who_comes_back(_Stranger(Sighting(pose, None), track.extent), now_ns)
-            if back is not None and track.seen_now:
+            if back is not None:
                 back.take(pose, track.extent, now_ns, threshold)
                 self._tracks.remove(track)
             else:
@@ -199,3 +199,8 @@ def _keeps(track: Track, now_ns: int) -> bool:
     if not track.id and (track.misses or (track.hits >= 2 and track.score < APPEAR_SCORE)):
         return False
     return track.unseen_s(now_ns) <= FORGET_AFTER_S
+
+
+def _within(tracks: list[Track], most: int) -> list[Track]:
+    """When fewer are asked for than before: those in view stay before those who were lost, and of each whoever came first."""
+    return tracks if len(tracks) <= most else sorted(tracks, key=lambda t: t.misses > 0)[:most]
