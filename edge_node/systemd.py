@@ -23,11 +23,6 @@ class Notifier:
         self._next_ping_s = 0.0
         self._reachable = True
 
-    @property
-    def watchdog_period_s(self) -> float | None:
-        """The service is killed when no ping came for so many seconds; ``None`` when nobody watches."""
-        return self._period_s
-
     def ready(self) -> None:
         """Started, or done with reloading."""
         self._send("READY=1")
@@ -71,7 +66,7 @@ class Notifier:
 
 
 def _watchdog_period_s(environment: Mapping[str, str]) -> float | None:
-    """``WatchdogSec`` of the unit, when it is meant for this process."""
+    """``WatchdogSec`` of the unit: the service is killed when no ping came for so long. ``None`` when nobody watches this process."""
     microseconds = environment.get("WATCHDOG_USEC", "")
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

@@ -58,7 +58,6 @@ def test_abstract_sockets_are_understood():
 
 def test_many_frames_make_few_pings(manager):
     watched = notifier(manager, WATCHDOG_USEC="15000000")
-    assert watched.watchdog_period_s == 15.0
     for _ in range(1000):
         watched.watchdog()
     assert said(manager) == ["WATCHDOG=1"]
@@ -80,7 +79,6 @@ def test_pings_go_on_as_frames_do(manager):
 def test_nobody_is_pinged_who_does_not_watch(manager, environment):
     watched = notifier(manager, **environment)
     watched.watchdog()
-    assert watched.watchdog_period_s is None
     assert said(manager) == []
 
 

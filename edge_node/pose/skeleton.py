@@ -49,9 +49,6 @@ EDGES = tuple(
 )
 """Pairs of keypoint indices that a drawn skeleton connects."""
 
-MIRRORED = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])
-"""For each keypoint the one it becomes in a mirrored picture."""
-
 SIGMAS: NDArray[np.float32] = np.array(
     [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089],
     dtype=np.float32,
