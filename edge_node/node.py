@@ -98,7 +98,7 @@ class Node:
         config = self._settings.current
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._signals())
-            stack.enter_context(StatusSocket(config.node.name, self._health))
+            stack.enter_context(StatusSocket(config.node.name, self._health, self._file))
             capture = Capture(config.camera, self._frames, self._health, attempted=self._notifier.watchdog)
             model = find_model(config.model.name, config.model.directory)
             engine = create_engine(config.model, self._health, live=not capture.lossless, give_up=lambda: not self._inbox.empty())

@@ -12,7 +12,6 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,14 +39,15 @@ class NoAnswerError(EdgeNodeError):
 class StatusSocket:
     """Serves the status of node ``name`` from a thread of its own, as a context manager.
 
-    The answer holds ``node``, ``version``, ``pid``, everything in ``about`` (configuration file, camera, broker …) and the
-    fields of ``HealthReport``. Entering raises ``AlreadyRunningError`` when the node of this name runs already.
+    The answer holds ``node``, ``version``, ``pid``, ``configuration`` (the file's path, ``None`` without one) and the fields of
+    ``HealthReport``; camera and broker are among its facts. Entering raises ``AlreadyRunningError`` when the node of this name
+    runs already.
     """
 
-    def __init__(self, name: str, health: Health, about: Mapping[str, str] | None = None) -> None:
+    def __init__(self, name: str, health: Health, configuration: Path | None = None) -> None:
         self._name = name
         self._health = health
-        self._about = dict(about or {})
+        self._configuration = configuration
         self._path = socket_path(name)
         self._lock_file: int | None = None
         self._listener: socket.socket | None = None
@@ -88,8 +88,9 @@ class StatusSocket:
                     log.debug("whoever asked for the status went away: %s", error)
 
     def _answer(self) -> dict[str, Any]:
-        own = {"node": self._name, "version": __version__, "pid": os.getpid()}
-        return own | self._about | dataclasses.asdict(self._health.report())
+        configuration = str(self._configuration.absolute()) if self._configuration else None
+        own = {"node": self._name, "version": __version__, "pid": os.getpid(), "configuration": configuration}
+        return own | dataclasses.asdict(self._health.report())
 
 
 def socket_path(name: str) -> Path:

@@ -26,6 +26,7 @@ from edge_node.errors import SinkError
 from edge_node.local_broker import local_broker
 from edge_node.node import Node
 from edge_node.sink.record import RecordSink
+from edge_node.status_socket import ask, socket_path
 from tests.conftest import Shared
 from tests.sink.parts import free_port
 
@@ -151,6 +152,17 @@ def _errors_of_a_192_square(scene: Scene, pose: dict[str, Any]) -> list[float]:
     visible = (true[:, 2] > 0) & (found[:, 2] > 0.2)
     distances = np.linalg.norm(found[visible, :2] * size - true[visible, :2], axis=1)
     return [float(distance) * 192 / size.max() for distance in distances]
+
+
+def test_its_status_names_the_configuration_file(shared: Shared, tmp_path: Path, subscriber: Any, monkeypatch: Any) -> None:
+    file = tmp_path / "edge-node.yaml"
+    file.write_text("camera: {source: synthetic}\n")
+    with node(shared, tmp_path, subscriber.port, config=file):
+        assert subscriber.wait(lambda: bool(subscriber.of("pose")))
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        answer = ask(socket_path("node"))
+    assert answer is not None
+    assert answer["configuration"] == str(file)
 
 
 def test_it_stops_within_two_seconds_and_says_goodbye(shared: Shared, tmp_path: Path, subscriber: Any) -> None:

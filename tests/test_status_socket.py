@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -28,9 +29,9 @@ def test_answer_tells_health_and_who_it_is(runtime):
     health = Health()
     health.frame(2, "cpu", {"invoke": 4.0})
     health.problem("mqtt", "connection refused")
-    with StatusSocket("hall", health, {"camera": "synthetic 640x480"}):
+    with StatusSocket("hall", health, Path("hall.yaml")):
         answer = ask(socket_path("hall"))
-    assert (answer["node"], answer["pid"], answer["camera"]) == ("hall", os.getpid(), "synthetic 640x480")
+    assert (answer["node"], answer["pid"], answer["configuration"]) == ("hall", os.getpid(), str(Path.cwd() / "hall.yaml"))
     assert (answer["people"], answer["accelerator"], answer["stages"]["invoke"]["p50_ms"]) == (2, "cpu", 4.0)
     assert answer["problems"] == {"mqtt": "connection refused"}
 

@@ -5,7 +5,7 @@ import os
 import sys
 
 from edge_node import log
-from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
+from edge_node.commands.settings_arguments import add_settings_arguments, configuration_file, loader, overrides_of
 from edge_node.config.settings import Settings
 from edge_node.errors import EXIT_FAILED, EXIT_OK
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     log.configure(settings.current.log)
     from edge_node.node import Node  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
 
-    node = Node(settings, arguments.frames)
+    node = Node(settings, arguments.frames, configuration_file(arguments))
     code = node.run()
     counters = node.health.report().counters
     lost = counters.get("record_lost", 0)

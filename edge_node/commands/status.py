@@ -9,8 +9,6 @@ from typing import Any
 from edge_node.errors import EXIT_FAILED, EXIT_OK
 from edge_node.status_socket import NoAnswerError, ask, running_sockets
 
-_OWN_KEYS = ("node", "version", "pid", "uptime_s", "fps", "frames", "people", "accelerator", "stages", "counters", "facts", "problems")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
@@ -50,7 +48,7 @@ def _text(answer: Mapping[str, Any]) -> str:
     lines += [f"  ! {part}: {text}" for part, text in sorted(answer["problems"].items())]
     rows = {
         "running": f"{_duration(answer['uptime_s'])}, process {answer['pid']}, edge_node {answer['version']}",
-        **{key: str(value) for key, value in answer.items() if key not in _OWN_KEYS},
+        "configuration": answer["configuration"] or "no file",
         "frames": f"{answer['frames']:,} seen, {answer['people']} people in the last one",
         **{name.replace("_", " "): str(value) for name, value in answer["facts"].items()},
         **{name: f"{p['p50_ms']:g} ms, 99 % within {p['p99_ms']:g} ms" for name, p in answer["stages"].items()},

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -30,11 +31,12 @@ def health():
 def test_well_node_is_told_in_words_and_is_exit_code_0(health, capsys):
     health.count("mqtt_dropped", 1234)
     health.fact("edgetpu_temperature_c", 61.5)
-    with StatusSocket("hall", health, {"camera": "/dev/video0 640x480"}):
+    health.fact("camera", "/dev/video0 640x480")
+    with StatusSocket("hall", health, Path("/etc/edge-node/edge-node.yaml")):
         assert main(["status"]) == 0
     told = capsys.readouterr().out
     assert told.startswith("hall: ")
-    for words in ("on the cpu", "/dev/video0 640x480", "3 seen, 2 people", "4.5 ms", "1,234", "61.5"):
+    for words in ("on the cpu", "/dev/video0 640x480", "/etc/edge-node/edge-node.yaml", "3 seen, 2 people", "4.5 ms", "1,234", "61.5"):
         assert words in told
 
 
@@ -48,7 +50,9 @@ def test_problem_is_told_first_and_is_exit_code_1(health, capsys):
 def test_node_without_a_frame_says_so(capsys):
     with StatusSocket("hall", Health()):
         assert main(["status"]) == 0
-    assert "no frame yet" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "no frame yet" in told
+    assert "no file" in told
 
 
 def test_no_node_is_told_with_what_to_do(capsys):
