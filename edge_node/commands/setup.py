@@ -165,7 +165,7 @@ class _Dialogue:
         self._config = answers.with_values(self._config, answers.broker_values(address))
         if address.username is not None and self._password is None:
             self._password = self._read_password(address)
-        return try_broker(self._config.mqtt, self._password or paths.secret("mqtt-password"))
+        return try_broker(self._config, self._password or paths.secret("mqtt-password"))
 
     def _read_password(self, address: answers.BrokerAddress) -> str | None:
         """From the file given, else asked for where somebody can answer. ``None`` leaves the one there is."""

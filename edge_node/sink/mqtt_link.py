@@ -39,6 +39,7 @@ class Link:
         self._why_not: dict[Broker, str] = {}
         self._connected_at_s = 0.0
         self._brief = 0
+        self._rounds_refused = 0
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._worker = Worker("mqtt-link", self._run, self._ended)
@@ -48,6 +49,11 @@ class Link:
         """The connection, while there is one."""
         session = self._session
         return session if session is not None and not session.lost.is_set() else None
+
+    @property
+    def rounds_refused(self) -> int:
+        """Rounds over all brokers in which none took us."""
+        return self._rounds_refused
 
     def check(self) -> None:
         """Raise what ended the thread, if something did."""
@@ -73,6 +79,8 @@ class Link:
             for broker in self._brokers:
                 if self._stop.is_set() or self._stay_at(broker):
                     break
+            else:
+                self._rounds_refused += 1
             self._stop.wait(random.uniform(*ROUND_WAIT_S))  # noqa: S311 - jitter, not a secret
 
     def _ended(self, error: BaseException | None) -> None:

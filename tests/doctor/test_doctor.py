@@ -141,6 +141,13 @@ def test_a_broker_that_is_not_there_is_wrong(doctor):
     assert f"no broker listens at 127.0.0.1:{port}" in found["broker"]["text"]
 
 
+def test_a_tls_file_that_is_not_there_is_wrong(doctor):
+    code, found = doctor(mqtt__enabled="true", mqtt__tls__enabled="true", mqtt__tls__ca_file="/nowhere/ca.pem", model__accelerator="cpu")
+    assert (code, found["broker"]["state"]) == (1, "wrong")
+    assert found["broker"]["text"] == "mqtt.tls.ca_file: /nowhere/ca.pem: No such file or directory"
+    assert found["broker"]["advice"].startswith("correct the section mqtt")
+
+
 @pytest.mark.parametrize(
     ("bits", "state", "text"),
     [("50005", "wrong", "under-voltage now"), ("50000", "note", "since the last start"), ("0", "fine", "no under")],

@@ -1,0 +1,65 @@
+"""Logging in at the brokers of a configuration as the node would, under another client id, and leaving at once."""
+
+import time
+
+from edge_node.config.models import Config
+from edge_node.errors import SinkError
+from edge_node.health import Health
+from edge_node.sink.messages import topic
+from edge_node.sink.mqtt_link import Link, tls_context
+from edge_node.sink.mqtt_session import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Login, Session
+from edge_node.sink.outgoing import Incoming
+
+ROUNDS = 2
+"""A broker that hangs up without a word may be put off by the MQTT version; the second round over the brokers takes the other one."""
+TRIAL_S = CONNECT_TIMEOUT_S + ANSWER_TIMEOUT_S + 1.0
+"""A little longer than one connection attempt with all its own time limits."""
+
+
+def try_login(config: Config, who: str, password: str | None) -> Session:
+    """The connection that was made, ended by now: it knows the broker's place and the protocol. Takes up to ``TRIAL_S``.
+
+    ``who`` is added to the node's client id: the node itself may be connected. Raises ``SinkError`` with the reason of each broker
+    that does not take this node, or when the TLS files cannot be used.
+    """
+    health = Health()
+    link = Link(config.mqtt, _login(config, who, password), _Deaf(), health)
+    link.start()
+    try:
+        deadline = time.monotonic() + TRIAL_S
+        while (session := link.session) is None:
+            if link.rounds_refused >= ROUNDS or time.monotonic() >= deadline:
+                raise SinkError(
+                    health.problems().get("mqtt", f"no broker answered within {TRIAL_S:.0f} s; check mqtt.host and the network")
+                )
+            time.sleep(0.02)
+        return session
+    finally:
+        link.stop(1.0)
+
+
+def _login(config: Config, who: str, password: str | None) -> Login:
+    mqtt, node = config.mqtt, config.node.name
+    return Login(
+        client_id=f"{mqtt.client_id or f'edge_node-{node}'}-{who}",
+        username=mqtt.username,
+        password=password,
+        tls=tls_context(mqtt),
+        keepalive_s=mqtt.keepalive_s,
+        will_topic=topic(node, who),
+        will=b"",
+        probe_topic=topic(node, "probe"),
+    )
+
+
+class _Deaf:
+    """A ``Listener`` of a connection on which nothing is said."""
+
+    def acknowledged(self, session: Session, message_id: int) -> None:
+        pass
+
+    def answered(self, session: Session) -> None:
+        pass
+
+    def received(self, message: Incoming) -> None:
+        pass
