@@ -32,11 +32,17 @@ def is_compressed(path: Path) -> bool:
 
 
 def looks_like_recording(path: Path) -> bool:
-    """Whether the file begins as a recording does; what it is, reading it will tell."""
-    if not path.is_file():
-        return path == STANDARD_INPUT
-    with path.open("rb") as file:
-        start = file.read(2)
+    """Whether the file begins as a recording does; what it is, reading it will tell.
+
+    Raises ``RecordingError`` when it is there and cannot be read.
+    """
+    try:
+        if not path.is_file():
+            return path == STANDARD_INPUT
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read: {error.strerror}") from error
     return start == GZIP_MAGIC or start.startswith(b"{")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_node import log
+from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
 from edge_node.errors import EXIT_OK
 
@@ -25,9 +26,9 @@ COLUMNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
     parser.add_argument("--source", metavar="S", help="what to look at (default: camera.source); a file is played round and round")
-    parser.add_argument("--frames", type=int, default=200, metavar="N", help="frames of one run (default: 200)")
-    parser.add_argument("--runs", type=int, default=5, metavar="N", help="runs, of which medians are given (default: 5)")
-    parser.add_argument("--people", type=int, metavar="N", help="follow at most so many people (default: pose.max_people)")
+    parser.add_argument("--frames", type=positive, default=200, metavar="N", help="frames of one run (default: 200)")
+    parser.add_argument("--runs", type=positive, default=5, metavar="N", help="runs, of which medians are given (default: 5)")
+    parser.add_argument("--people", type=positive, metavar="N", help="follow at most so many people (default: pose.max_people)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--row", type=Path, metavar="DIR", help="append a row to DIR/<machine>.csv")
     add_settings_arguments(parser)
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     log.configure(config.log.model_copy(update={"level": "warning"}))
     from edge_node.bench.measure import measure  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
 
-    result = asdict(measure(config, max(1, arguments.runs), max(1, arguments.frames)))
+    result = asdict(measure(config, arguments.runs, arguments.frames))
     print(json.dumps(result, indent=1) if arguments.json else _text(result))
     if arguments.row:
         append_row(arguments.row, result)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence as Several
 from pathlib import Path
 
+from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
 from edge_node.config.models import Model
 from edge_node.config.settings import Settings
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stills = parser.add_argument_group("annotated pictures")
     stills.add_argument("--coco", type=Path, metavar="DIR", help="a folder with images/ and person_keypoints.json, in COCO's form")
     stills.add_argument("--annotations", type=Path, metavar="FILE", help="the COCO keypoint annotation file, where it is not in DIR")
-    stills.add_argument("--limit", type=_positive, metavar="N", help="only the first N pictures")
+    stills.add_argument("--limit", type=positive, metavar="N", help="only the first N pictures")
     stills.add_argument(
         "--protocol",
         choices=tuple(DEFAULT_INFERENCES),
@@ -40,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a clip with truth (a .json file, or a folder of them: docs/evaluate.md); virtual or virtual:MOTION (a camera that moves "
         "over the pictures of --coco: pan, zoom, shake, cuts); crowd (people of --coco crossing); synthetic (the drawn scene)",
     )
-    sequences.add_argument("--frames", type=_positive, default=60, metavar="N", help="frames of each sequence made here (default: 60)")
-    sequences.add_argument("--figures", type=_positive, default=6, metavar="N", help="people of a crowd or of the drawn scene (default: 6)")
+    sequences.add_argument("--frames", type=positive, default=60, metavar="N", help="frames of each sequence made here (default: 60)")
+    sequences.add_argument("--figures", type=positive, default=6, metavar="N", help="people of a crowd or of the drawn scene (default: 6)")
     parser.add_argument(
         "--max-inferences",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="runs of the model a picture or frame at most (default: people 9, single 2, sequences as set; boxes: one a person)",
     )
@@ -113,10 +114,3 @@ def _notice(lines: Several[str]) -> None:
 def _show_progress(done: int, of: int) -> None:
     if sys.stderr.isatty():
         print(f"\r{done + 1} of {of}", end="" if done + 1 < of else "\r\n", file=sys.stderr, flush=True)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"should be 1 or more, not {text}")
-    return value

@@ -5,6 +5,7 @@ import os
 import sys
 
 from edge_node import log
+from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, configuration_file, loader, overrides_of
 from edge_node.config.settings import Settings
 from edge_node.errors import EXIT_FAILED, EXIT_OK
@@ -14,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
     parser.add_argument("file", metavar="FILE", help="JSON Lines; a name ending in .gz is compressed; - is standard output")
     parser.add_argument("--source", metavar="S", help="camera, clip or address, in place of camera.source")
-    parser.add_argument("--frames", type=_positive, metavar="N", help="end after N frames")
+    parser.add_argument("--frames", type=positive, metavar="N", help="end after N frames")
     parser.add_argument("--raw", action="store_true", help="joints as the model gives them, not smoothed (for edge-node plot)")
-    parser.add_argument("--max-bytes", type=_positive, metavar="N", help="begin a new file beyond this size")
-    parser.add_argument("--max-age", type=_positive, metavar="S", help="begin a new file after so many seconds")
-    parser.add_argument("--keep", type=_positive, metavar="N", help="how many older files are kept")
+    parser.add_argument("--max-bytes", type=positive, metavar="N", help="begin a new file beyond this size")
+    parser.add_argument("--max-age", type=positive, metavar="S", help="begin a new file after so many seconds")
+    parser.add_argument("--keep", type=positive, metavar="N", help="how many older files are kept")
     add_settings_arguments(parser)
 
 
@@ -50,9 +51,3 @@ def _own_overrides(arguments: argparse.Namespace) -> list[str]:
         "smoothing.enabled": False if arguments.raw else None,
     }
     return overrides_of(values)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(text)

@@ -7,6 +7,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from edge_node.camera.files import PictureFolder, VideoFile, open_path
+from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--over", type=Path, metavar="CLIP", help="draw a recording over the clip it was made of")
     parser.add_argument("--codec", metavar="FOUR", help="four letters, such as mp4v or MJPG (default: what fits the suffix)")
     parser.add_argument("--tiles", type=int, default=12, choices=range(1, 101), metavar="N", help="pictures of a sheet (default: 12)")
-    parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames")
+    parser.add_argument("--frames", type=positive, metavar="N", help="only the first N frames")
     add_settings_arguments(parser)
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 
 from edge_node import log, paths
+from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, configuration_file, loader
 from edge_node.config.settings import Settings
 
@@ -18,7 +19,7 @@ M_ARENA_MAX = -8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
     add_settings_arguments(parser)
-    parser.add_argument("--frames", type=_count, metavar="N", help="end after N frames")
+    parser.add_argument("--frames", type=positive, metavar="N", help="end after N frames")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,9 +43,3 @@ def _share_memory_between_threads() -> None:
     """
     with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames")
-    return int(text)

@@ -305,6 +305,12 @@ def test_render_of_what_is_neither_clip_nor_recording_says_so(tmp_path, capsys):
     assert "not a video that can be read" in text
 
 
+def test_render_of_what_cannot_be_read_says_so(tmp_path, capsys):
+    (tmp_path / "unreadable").symlink_to("/proc/self/mem")  # opens, and reads for nobody at its beginning
+    code, text = refused(capsys, "render", tmp_path / "unreadable", "-o", tmp_path / "out.mp4")
+    assert (code, text) == (1, f"{tmp_path}/unreadable: cannot be read: Input/output error")
+
+
 # plot
 
 

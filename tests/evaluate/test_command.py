@@ -105,14 +105,6 @@ def test_an_edge_tpu_that_is_asked_for_must_be_there(shared):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "many"])
-def test_a_budget_is_a_positive_number(text):
-    done = evaluate("--coco", ".", "--max-inferences", text)
-    assert done.returncode == 2
-    assert "--max-inferences" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_without_the_extra_it_says_what_to_install(shared, some_pictures, tmp_path):
     (tmp_path / "pycocotools.py").write_text("raise ImportError('not here')")
     command = [

@@ -1,0 +1,25 @@
+"""Values of options that several verbs take."""
+
+import pytest
+
+from edge_node.cli import main
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--frames"],
+        ["render", "a.jsonl", "-o", "a.mp4", "--frames"],
+        ["record", "a.jsonl", "--frames"],
+        ["evaluate", "--coco", ".", "--max-inferences"],
+        ["bench", "--frames"],
+        ["bench", "--runs"],
+        ["bench", "--people"],
+    ],
+)
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "many", "²"])
+def test_a_number_of_something_is_positive(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*words, text])
+    assert end.value.code == 2
+    assert f"argument {words[-1]}: {text!r} is not a positive number" in capsys.readouterr().err
