@@ -3,7 +3,8 @@
 import argparse
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge_node import log as logging_setup
@@ -46,16 +47,19 @@ def run(arguments: argparse.Namespace) -> int:
     health = Health()
     sinks: list[SinkThread] = []
     failures: list[BaseException] = []
+    count = 0
+    complete = False
     try:
         for sink in _sinks(arguments, settings, health):
             thread = SinkThread(sink, health, lossless=True, on_failure=failures.append)
             thread.start()
             sinks.append(thread)
         count = _replay(arguments, sinks, health)
+        complete = True
     except ClosedError:  # a sink failed: its own error says more
-        count = 0
+        pass
     finally:
-        _stop(sinks)
+        _stop(sinks, drain=complete)
     for failure in failures:
         raise failure
     log.info("%s: %d messages replayed", arguments.file, count)
@@ -78,7 +82,7 @@ def _sinks(arguments: argparse.Namespace, settings: Settings, health: Health) ->
 
 def _replay(arguments: argparse.Namespace, sinks: Sequence[SinkThread], health: Health) -> int:
     count = 0
-    for people in _paced(arguments):
+    for people in _on_one_time_line(_paced(arguments)):
         for sink in sinks:
             sink.offer(people)
         health.frame(len(people.people), people.accelerator, {})
@@ -86,7 +90,17 @@ def _replay(arguments: argparse.Namespace, sinks: Sequence[SinkThread], health: 
     return count
 
 
-def _paced(arguments: argparse.Namespace) -> Iterator[People]:
+def _on_one_time_line(messages: Iterable[Pose]) -> Iterator[People]:
+    """The people of each message. Where the times begin again (``--loop``, a clock set back) ``media_ns`` goes on; ``ts`` stays."""
+    last_ns = shift_ns = 0
+    for message in messages:
+        people = people_of(message)
+        shift_ns = max(shift_ns, last_ns - people.media_ns)
+        last_ns = people.media_ns + shift_ns
+        yield replace(people, media_ns=last_ns)
+
+
+def _paced(arguments: argparse.Namespace) -> Iterator[Pose]:
     """Every message when it is due: as far from the one before as when it was recorded, over the speed.
 
     Where a recording was continued by a later run, numbers begin again: the time between is not waited for.
@@ -98,7 +112,7 @@ def _paced(arguments: argparse.Namespace) -> Iterator[People]:
             due_s = max(due_s + max(0.0, message["ts"] - before["ts"]) / arguments.speed, time.monotonic() - 1.0)
             time.sleep(max(0.0, due_s - time.monotonic()))
         before = message
-        yield people_of(message)
+        yield message
 
 
 def _messages(arguments: argparse.Namespace) -> Iterator[Pose]:
@@ -108,9 +122,9 @@ def _messages(arguments: argparse.Namespace) -> Iterator[Pose]:
             return
 
 
-def _stop(sinks: Sequence[SinkThread]) -> None:
+def _stop(sinks: Sequence[SinkThread], drain: bool) -> None:
     for sink in sinks:
-        sink.stop(drain=True)
+        sink.stop(drain)
     for sink in sinks:
         sink.join(DRAIN_S)
 

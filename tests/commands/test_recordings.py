@@ -4,11 +4,13 @@ import csv
 import gzip
 import json
 import resource
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -18,8 +20,10 @@ import pytest
 from websockets.sync.client import connect
 
 from edge_node.cli import main
+from edge_node.commands.replay import _on_one_time_line
 from edge_node.local_broker import local_broker
 from edge_node.recording import read_recording
+from edge_node.sink.messages import encode_pose, pose
 from tests.recordings import lines, people, write_recording
 
 
@@ -164,6 +168,53 @@ def test_replay_of_what_is_no_recording_is_refused_before_anything_is_connected(
     assert refused(capsys, "replay", tmp_path / "none", "--mqtt") == (1, f"{tmp_path}/none: cannot be read: No such file or directory")
     code, text = refused(capsys, "replay", tmp_path / "notes")
     assert (code, text) == (2, "replay: to where? give --mqtt, --web or both")
+
+
+@contextmanager
+def replaying(path, *words):
+    """The program itself, so that it can be interrupted; what it says on standard error can be read."""
+    command = [sys.executable, "-m", "edge_node", "replay", str(path), "--mqtt", "--speed", "0", "--set", "mqtt.host=127.0.0.1", *words]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_replay_in_a_loop_says_the_same_in_every_round(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(encode_pose(people(seq, 1 if 30 <= seq < 90 else 0)) + b"\n" for seq in range(150)))  # five seconds
+    settings = ["mqtt.max_rate_hz=10", "state.presence_on_s=0.5", "state.presence_off_s=0.5", "log.level=error"]
+    with local_broker() as port:
+        poses, events = (Subscriber(port, f"edge_node/v1/replay/{topic}") for topic in ("pose", "event/presence"))
+        with replaying(path, "--loop", *(word for key in (f"mqtt.port={port}", *settings) for word in ("--set", key))):
+            deadline = time.monotonic() + 20
+            while len(events.payloads) < 6 and time.monotonic() < deadline:
+                time.sleep(0.02)
+        poses.close()
+        events.close()
+    assert [json.loads(payload)["present"] for payload in events.payloads[:6]] == [True, False] * 3
+    tenths = [round(10 * (json.loads(payload)["ts"] - people(0).ts)) for payload in poses.payloads[:120]]
+    assert tenths == pytest.approx([*range(50), *range(50), *range(20)], abs=1)
+
+
+def test_the_time_line_of_a_loop_never_goes_back_and_ts_and_age_are_as_recorded():
+    messages = [pose(people(seq)) for seq in range(4)]
+    replayed = list(_on_one_time_line([*messages, *messages, *messages]))
+    steps_ns = np.diff([people.media_ns for people in replayed])
+    assert steps_ns.tolist() == pytest.approx([33_333_333] * 3 + ([0] + [33_333_333] * 3) * 2, abs=1000)
+    assert [pose(people) for people in replayed] == messages * 3
+
+
+def test_replay_without_a_broker_ends_at_once_when_it_is_interrupted(tmp_path):
+    path = write_recording(tmp_path / "a.jsonl", count=100)
+    with replaying(path, "--set", "mqtt.port=1") as process:
+        assert "127.0.0.1:1" in process.stderr.readline()  # no broker there
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert time.monotonic() - begun < 5
 
 
 # export
