@@ -35,6 +35,40 @@ _NAMES = {
     "state.enabled": "Scene",
 }
 _SLIDER_STEPS = 200
+_SCENE_SENSORS: dict[str, Entity] = {
+    "people": {"name": "People", "icon": "mdi:account-group", "state_class": "measurement", "value_template": "{{ value_json.count }}"},
+    "posture": {
+        "name": "Posture",
+        "icon": "mdi:human",
+        "device_class": "enum",
+        "options": [posture.value for posture in ScenePosture],
+        "value_template": "{{ value_json.posture }}",
+    },
+    "activity": {
+        "name": "Activity",
+        "icon": "mdi:run",
+        "unit_of_measurement": "%",
+        "state_class": "measurement",
+        "suggested_display_precision": 0,
+        "value_template": "{{ (value_json.activity * 100) | round(0) | int }}",
+    },
+}
+"""Sensors that read ``state``."""
+_MEASURED: dict[str, tuple[Entity, str]] = {
+    "fps": (
+        {"name": "Frame rate", "unit_of_measurement": "fps", "icon": "mdi:speedometer"},
+        "{{ value_json.fps }}",
+    ),
+    "inference": (
+        {"name": "Inference time", "device_class": "duration", "unit_of_measurement": "ms"},
+        "{{ (value_json.stages.invoke | default({})).p50_ms | default(None) }}",
+    ),
+    "temperature": (
+        {"name": "Processor temperature", "device_class": "temperature", "unit_of_measurement": "°C"},
+        "{{ value_json.facts.soc_temperature_c | default(None) }}",
+    ),
+}
+"""Numbers of ``health``, each with the template of its value."""
 
 
 def device_id(node: str) -> str:
@@ -92,42 +126,8 @@ def _scene(config: Config) -> Iterator[tuple[str, Entity]]:
     state = {"state_topic": topic(node, "state"), **common}
     occupied = {"platform": "binary_sensor", "device_class": "occupancy", **state}
     yield "occupancy", {"name": "Occupancy", "value_template": "{{ 'ON' if value_json.present else 'OFF' }}", **occupied}
-    yield (
-        "people",
-        {
-            "platform": "sensor",
-            "name": "People",
-            "icon": "mdi:account-group",
-            "state_class": "measurement",
-            "value_template": "{{ value_json.count }}",
-            **state,
-        },
-    )
-    yield (
-        "posture",
-        {
-            "platform": "sensor",
-            "name": "Posture",
-            "icon": "mdi:human",
-            "device_class": "enum",
-            "options": [posture.value for posture in ScenePosture],
-            "value_template": "{{ value_json.posture }}",
-            **state,
-        },
-    )
-    yield (
-        "activity",
-        {
-            "platform": "sensor",
-            "name": "Activity",
-            "icon": "mdi:run",
-            "unit_of_measurement": "%",
-            "state_class": "measurement",
-            "suggested_display_precision": 0,
-            "value_template": "{{ (value_json.activity * 100) | round(0) | int }}",
-            **state,
-        },
-    )
+    for name, sensor in _SCENE_SENSORS.items():
+        yield name, {"platform": "sensor", **sensor, **state}
     attributes = "'confidence': value_json.confidence, 'reasons': value_json.reasons, 'person': value_json.person, 'ts': value_json.ts"
     yield (
         "fall",
@@ -155,52 +155,13 @@ def _diagnostics(config: Config) -> Iterator[tuple[str, Entity]]:
         **diagnostic,
     }
     measured = {"platform": "sensor", "state_class": "measurement", **health}
-    yield (
-        "fps",
-        {"name": "Frame rate", "unit_of_measurement": "fps", "icon": "mdi:speedometer", **measured}
-        | {
-            "suggested_display_precision": 1,
-            "value_template": "{{ value_json.fps }}",
-        },
-    )
-    yield (
-        "inference",
-        {"name": "Inference time", "device_class": "duration", "unit_of_measurement": "ms", **measured}
-        | {
-            "suggested_display_precision": 1,
-            "value_template": "{{ (value_json.stages.invoke | default({})).p50_ms | default(None) }}",
-        },
-    )
-    yield (
-        "temperature",
-        {"name": "Processor temperature", "device_class": "temperature", "unit_of_measurement": "°C", **measured}
-        | {
-            "suggested_display_precision": 1,
-            "value_template": "{{ value_json.facts.soc_temperature_c | default(None) }}",
-        },
-    )
-    yield (
-        "accelerator",
-        {
-            "platform": "sensor",
-            "name": "Accelerator",
-            "icon": "mdi:chip",
-            "device_class": "enum",
-            "options": ["cpu", "edgetpu"],
-            "value_template": "{{ value_json.accelerator }}",
-            **health,
-        },
-    )
+    for name, (sensor, template) in _MEASURED.items():
+        yield name, {**sensor, **measured, "suggested_display_precision": 1, "value_template": template}
+    runs_it = {"name": "Accelerator", "icon": "mdi:chip", "device_class": "enum", "options": ["cpu", "edgetpu"]}
+    yield "accelerator", {"platform": "sensor", **runs_it, "value_template": "{{ value_json.accelerator }}", **health}
     problem = {"platform": "binary_sensor", "device_class": "problem"}
-    yield (
-        "throttled",
-        {
-            "name": "Throttled",
-            "value_template": "{{ 'ON' if value_json.facts.throttled | default(false) else 'OFF' }}",
-            **problem,
-            **health,
-        },
-    )
+    slowed = "{{ 'ON' if value_json.facts.throttled | default(false) else 'OFF' }}"
+    yield "throttled", {"name": "Throttled", "value_template": slowed, **problem, **health}
     for part, name in (("camera", "Camera"), ("accelerator", "Accelerator")):
         yield (
             f"{part}_problem",
