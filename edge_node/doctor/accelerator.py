@@ -32,8 +32,10 @@ def examine_accelerator(settings: Model, root: Path) -> Iterator[Finding]:
         return
     hardware = find_hardware(root)
     yield from _devices(hardware, settings, root)
+    child = ChildProcess(ChildSpec(list_only=True))
     try:
-        library = ChildProcess(ChildSpec(list_only=True)).start(deadline_s=LIST_S)
+        library = child.start(deadline_s=LIST_S)
+        child.end(polite=True)
     except EdgeTpuError as error:
         yield _unless_needed(settings, hardware, "libedgetpu", explained(error, settings.device, "", root))
         return

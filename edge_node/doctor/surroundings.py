@@ -61,14 +61,18 @@ def examine_camera(settings: Camera) -> Iterator[Finding]:
 
 def _picamera2(settings: Camera) -> Iterator[Finding]:
     """picamera2 comes from apt with parts in C: it is imported in a process of its own."""
-    tried = subprocess.run(
-        [sys.executable, "-c", "import picamera2"], check=False, capture_output=True, text=True, timeout=IMPORT_S, stdin=subprocess.DEVNULL
-    )
+    wanted = str(settings.source).startswith("picamera")
+    command = [sys.executable, "-P", "-c", "import picamera2"]
+    try:
+        tried = subprocess.run(command, check=False, capture_output=True, text=True, timeout=IMPORT_S, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        text = f"installed, but its import does not end within {IMPORT_S:g} s"
+        yield (wrong if wanted else note)("picamera2", text, f"look where it hangs: {sys.executable} -X importtime -c 'import picamera2'")
+        return
     if tried.returncode == 0:
         yield fine("picamera2", "imports")
         return
     last = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
-    wanted = str(settings.source).startswith("picamera")
     if "No module named 'picamera2'" in last:
         if wanted:
             advice = "sudo apt install python3-picamera2, and make the environment with --system-site-packages"

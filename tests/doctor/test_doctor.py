@@ -5,11 +5,13 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from edge_node.cli import main
 from edge_node.config.models import Model
+from edge_node.doctor.accelerator import examine_accelerator
 from edge_node.doctor.software import examine_software
 from edge_node.health import Health
 from edge_node.status_socket import StatusSocket
@@ -159,6 +161,26 @@ def test_a_raspberry_pis_power_is_told(doctor, root, bits, state, text):
     found = doctor(model__accelerator="cpu")[1]
     assert found["power"]["state"] == state
     assert text in found["power"]["text"]
+
+
+@pytest.mark.parametrize(("source", "state"), [("picamera2", "wrong"), ("synthetic", "note")])
+def test_an_import_of_picamera2_that_never_ends_is_given_up(doctor, tmp_path, monkeypatch, source, state):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "picamera2.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    monkeypatch.setattr("edge_node.doctor.surroundings.IMPORT_S", 0.5)
+    _, found = doctor(model__accelerator="cpu", camera__source=source)
+    assert (found["picamera2"]["state"], found["picamera2"]["text"]) == (state, "installed, but its import does not end within 0.5 s")
+
+
+def test_listing_devices_leaves_no_process_behind(root, tpu):
+    def children():
+        return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+    tpu.control.present = 0
+    before = children()
+    assert "libedgetpu" in {finding.part for finding in examine_accelerator(Model(accelerator="edgetpu"), root)}
+    assert children() <= before
 
 
 def test_the_pycoral_of_pypi_is_told_apart(tmp_path, monkeypatch):
