@@ -36,7 +36,7 @@ STARTUP_S = 30.0
 POLITE_S = 0.3
 """How long a child that was asked to end may take before it is killed."""
 KILLED_S = 5.0
-"""A killed process is gone by then, unless the kernel's driver is stuck."""
+"""A process that dies or is killed is gone by then, unless libedgetpu or the kernel's driver is stuck."""
 OUTPUT_LINES = 20
 
 
@@ -231,7 +231,8 @@ class ChildProcess:
     def _startup_message(self) -> dict[str, Any]:
         message = self._channel.recv(65_536)
         if not message:
-            self._process.wait()
+            if not self._gone_within(KILLED_S):  # its end hangs in libedgetpu
+                raise EdgeTpuError("hang", f"the Edge TPU process neither goes on nor ends; it hung at: {self.stage}", self.stage)
             self._read_output()
             cause = _cause(self._process.returncode)
             raise EdgeTpuError(cause, f"the Edge TPU process died ({cause}) at: {self.stage}{self.last_words()}", self.stage)

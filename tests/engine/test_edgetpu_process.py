@@ -57,6 +57,18 @@ def test_a_model_that_is_none_fails_at_building(child):
     assert (failure.value.reason, failure.value.stage) == ("model", "build")
 
 
+def test_a_process_whose_end_hangs_is_killed(tpu, monkeypatch, tmp_path):
+    monkeypatch.setattr(edgetpu_process, "KILLED_S", 0.5)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    hang = "import threading, time\nthreading.Thread(target=time.sleep, args=[600]).start()\n"
+    (tmp_path / "no_runtime.py").write_text(f"{hang}raise OSError\n")
+    started = ChildProcess(ChildSpec(runtime="no_runtime"))
+    with pytest.raises(EdgeTpuError, match="neither goes on nor ends; it hung at: runtime") as failure:
+        started.start()
+    assert (failure.value.reason, failure.value.stage) == ("hang", "runtime")
+    assert started.gone()
+
+
 def test_a_process_that_cannot_be_killed_is_reported_not_waited_for(child, tpu, monkeypatch):
     monkeypatch.setattr(edgetpu_process, "KILLED_S", 0.2)
     tpu.control.open_hangs = 1
