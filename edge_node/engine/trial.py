@@ -5,6 +5,7 @@ Files of the manifest are known by their hash and need none. What passed is reme
 
 import hashlib
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -28,9 +29,12 @@ def try_unknown(found: FoundModel, runtime: Runtime, cache: Path) -> None:
     passed = cache / "tried" / hashlib.sha256(f"{found.sha256} {runtime.title}".encode()).hexdigest()[:16]
     if passed.exists():
         return
-    command = [sys.executable, "-m", "edge_node.engine.trial", str(found.path), runtime.name]
+    command = [sys.executable, "-P", "-m", "edge_node.engine.trial", str(found.path), runtime.name]
+    same_modules = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # as here, and no numpy.py of the working directory
     try:
-        child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TRIAL_S, check=False)
+        child = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=TRIAL_S, check=False, env=same_modules
+        )
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"damaged: one run does not end within {TRIAL_S:.0f} s") from error
     if child.returncode < 0:

@@ -164,11 +164,21 @@ def test_an_unknown_file_is_first_run_in_a_child_and_what_passed_is_remembered(s
     assert passed.stat().st_mtime_ns == before
 
 
+def test_the_trial_runs_no_module_of_the_working_directory(shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "numpy.py").write_text("raise SystemExit('not numpy')\n")
+    monkeypatch.chdir(tmp_path / "here")
+    own = tmp_path / "own.tflite"
+    own.write_bytes((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes() + b"\0")
+    open_cpu_engine(Model(name=str(own), runtime=RUNTIME, threads=1)).close()
+
+
 def test_a_file_that_kills_the_runtime_is_refused_and_the_node_lives(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     killer = tmp_path / "sitecustomize.py"
     killer.write_text("import os, sys\nif 'edge_node.engine.trial' in sys.orig_argv: os.abort()\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     own = tmp_path / "own.tflite"
     own.write_bytes((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes() + b"\0")
     with pytest.raises(ModelError, match=r"own\.tflite: damaged: it crashes .* \(SIGABRT\)"):
