@@ -5,6 +5,8 @@ import logging
 import os
 from pathlib import Path
 
+from edge_node.errors import ConfigError
+
 log = logging.getLogger(__name__)
 
 STATE_UNDER_SYSTEMD = "STATE_DIRECTORY"
@@ -40,17 +42,33 @@ def models_directory(configured: str | None) -> Path:
 def secret(name: str) -> str | None:
     """A secret by name, such as ``mqtt-password``: systemd credential ``edge-node.<name>``, else ``EDGE_NODE_<NAME>``.
 
-    One trailing line end is not part of it. An empty one is none. ``None`` when nobody gave one.
+    An empty one is none. ``None`` when nobody gave one. Raises ``ConfigError``, which names the source, when it cannot be read.
     """
     directory = os.environ.get(CREDENTIALS_UNDER_SYSTEMD)
     if directory:
         file = Path(directory) / f"edge-node.{name}"
-        if file.is_file():
-            given = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        try:
+            given = secret_text(file.read_bytes(), str(file))
             if given:
                 return given
             _tell_empty(file)
-    return os.environ.get("EDGE_NODE_" + name.upper().replace("-", "_")) or None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise ConfigError([f"{file}: cannot be read: {error.strerror or error}"]) from None
+    variable = "EDGE_NODE_" + name.upper().replace("-", "_")
+    return secret_text(os.fsencode(os.environ.get(variable, "")), f"environment variable {variable}") or None
+
+
+def secret_text(content: bytes, source: str) -> str:
+    """A secret as text; one trailing line end is not part of it.
+
+    Raises ``ConfigError``, which names the ``source`` and nothing of the content, when it is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ConfigError([f"{source}: is not text in UTF-8"]) from None
 
 
 @functools.cache

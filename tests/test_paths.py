@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_node import paths
+from edge_node.errors import ConfigError
 
 
 def test_under_systemd_everything_is_in_the_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -50,6 +51,31 @@ def test_an_empty_secret_is_none_and_an_empty_file_is_said(
     assert f"{file} is empty" in caplog.text
     monkeypatch.setenv("EDGE_NODE_WEB_TOKEN", "of the environment")
     assert paths.secret("web-token") == "of the environment"
+
+
+@pytest.mark.parametrize("trouble", ["is not text in UTF-8", "cannot be read: Is a directory", "cannot be read: Not a directory"])
+def test_a_secret_that_cannot_be_read_is_told_by_its_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: str) -> None:
+    folder = tmp_path / "credentials"
+    file = folder / "edge-node.mqtt-password"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    if trouble.endswith("Not a directory"):
+        folder.touch()
+    elif trouble.endswith("Is a directory"):
+        file.mkdir(parents=True)
+    else:
+        folder.mkdir()
+        file.write_bytes(b"geheim\xff")
+    with pytest.raises(ConfigError) as caught:
+        paths.secret("mqtt-password")
+    assert caught.value.problems == [f"{file}: {trouble}"]
+
+
+def test_a_variable_that_is_no_text_is_told_without_what_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setenv("EDGE_NODE_MQTT_PASSWORD", "geheim\udcff")
+    with pytest.raises(ConfigError) as caught:
+        paths.secret("mqtt-password")
+    assert caught.value.problems == ["environment variable EDGE_NODE_MQTT_PASSWORD: is not text in UTF-8"]
 
 
 def test_a_tilde_is_a_home_directory_where_there_is_such_a_user(monkeypatch):

@@ -59,7 +59,7 @@ Source = Auto | PiCamera | Device | Stream | LocalPath | Synthetic
 
 
 def parse_source(text: str | int) -> Source:
-    """Read ``camera.source``. Raises ``SourceUnusableError`` for what can be no source."""
+    """Read ``camera.source``. Raises ``SourceUnusableError`` for what can be no source, ``ConfigError`` for an unreadable password."""
     word = str(text).strip()
     if word == "auto":
         return Auto()

@@ -43,13 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Set up, and start what was set up."""
     if arguments.config == SYSTEM_FILE and os.geteuid() != 0:
         raise UsageError(f"{SYSTEM_FILE} belongs to root: sudo edge-node setup (or write another file: -c FILE --no-service)")
-    present = _present(arguments.config)
+    present, password = _present(arguments.config), _given_password(arguments.password_file)
     if arguments.config == SYSTEM_FILE:
         service.use_secrets_of_service()
     with service.stopped_meanwhile() if _is_for_the_service(arguments) else nullcontext(False) as stopped:
         if stopped:
             print("edge-node is stopped while its camera and accelerator are tried")
-        config = _ask_try_write(arguments, present)
+        config = _ask_try_write(arguments, present, password)
     if arguments.no_service or not service.service_is_installed():
         print(f"start it with: edge-node run -c {arguments.config}")
         return EXIT_OK
@@ -64,9 +64,9 @@ def _is_for_the_service(arguments: argparse.Namespace) -> bool:
     return arguments.config == SYSTEM_FILE and not arguments.no_service
 
 
-def _ask_try_write(arguments: argparse.Namespace, present: Config) -> Config:
+def _ask_try_write(arguments: argparse.Namespace, present: Config, given_password: str | None) -> Config:
     """Ask, try, write."""
-    config, password = _Dialogue(arguments, present).hold()
+    config, password = _Dialogue(arguments, present, given_password).hold()
     before = service.write_configuration(arguments.config, answers.configuration_text(config))
     print(f"wrote {arguments.config}{f'; the one before is {before}' if before else ''}")
     if password is not None and arguments.config == SYSTEM_FILE:
@@ -80,12 +80,24 @@ def _present(path: Path) -> Config:
     return load(path if path.exists() else None, {})
 
 
+def _given_password(file: Path | None) -> str | None:
+    """What ``--password-file`` holds."""
+    if file is None:
+        return None
+    try:
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--password-file {file}: {error.strerror}") from None
+    return paths.secret_text(content, f"--password-file {file}")
+
+
 class _Dialogue:
     """One question after the other, each tried before the next."""
 
-    def __init__(self, arguments: argparse.Namespace, config: Config) -> None:
+    def __init__(self, arguments: argparse.Namespace, config: Config, given_password: str | None) -> None:
         self._arguments = arguments
         self._config = config
+        self._given_password = given_password
         self._asks = sys.stdin.isatty() and not arguments.yes
         self._password: str | None = None
         self._frame: Frame | None = None
@@ -169,13 +181,8 @@ class _Dialogue:
 
     def _read_password(self, address: answers.BrokerAddress) -> str | None:
         """From the file given, else asked for where somebody can answer. ``None`` leaves the one there is."""
-        file: Path | None = self._arguments.password_file
-        if file is not None:
-            try:
-                text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"--password-file {file}: {error.strerror}") from None
-            return text.rstrip("\r\n")
+        if self._given_password is not None:
+            return self._given_password
         if not self._asks:
             return None
         return getpass.getpass(f"Password of {address.username} at {address.host} (empty: none, or the one set before): ") or None

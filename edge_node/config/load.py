@@ -223,14 +223,14 @@ def _reason(error: ErrorDetails) -> str:
         return suggest(str(error["loc"][-1]), _siblings(error["loc"]))
     if kind == "missing":
         return "is missing"
-    if kind == "model_type":
-        return f"should be a section of keys, not {_shown(given)}"
     if kind == "literal_error":
-        return f"{given!r} is not one of {context['expected']}"
+        return f"{_shown(given)} is not one of {context['expected']}"
     if kind == "string_pattern_mismatch":
-        return f"{given!r} does not have the form {context['pattern']}"
-    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    return f"{message}, not {_shown(given)}"
+        return f"{_shown(given)} does not have the form {context['pattern']}"
+    if kind == "value_error":  # of our own: says what is given, and leaves out the password of an address
+        return str(context["error"])
+    wanted = "should be a section of keys" if kind == "model_type" else error["msg"].replace("Input should be", "should be")
+    return f"{wanted}, not {_shown(given)}"
 
 
 def _shown(given: Any) -> str:

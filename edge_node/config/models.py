@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from edge_node.errors import SourceUnusableError
+from edge_node.errors import ConfigError, SourceUnusableError
 
 NODE_NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -65,7 +65,7 @@ class Camera(Section):
 
         try:
             parse_source(value)
-        except SourceUnusableError as error:
+        except (SourceUnusableError, ConfigError) as error:
             raise ValueError(str(error).removeprefix("camera.source: ")) from error
         return value
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from edge_node import paths
 from edge_node.config.models import Config
 from edge_node.doctor import Finding, fine, note, wrong
-from edge_node.errors import SinkError
+from edge_node.errors import ConfigError, SinkError
 from edge_node.sink.mqtt_trial import try_login
 
 
@@ -16,6 +16,9 @@ def examine_broker(config: Config) -> Iterator[Finding]:
         return
     try:
         session = try_login(config, "doctor", paths.secret("mqtt-password"))
+    except ConfigError as error:
+        yield wrong("broker", str(error), "correct it there")
+        return
     except SinkError as error:
         text, _, advice = str(error).rpartition("; ")
         yield wrong("broker", text or advice, advice if text else "correct the section mqtt of the configuration, or check the network")

@@ -85,6 +85,16 @@ def test_answer_that_does_not_work_is_told_and_nothing_is_changed(file, capsys, 
     assert file.read_text() == SMALL
 
 
+@pytest.mark.parametrize(("content", "code", "said"), [(b"geheim\xff", 78, "is not text in UTF-8"), (None, 2, "No such file or directory")])
+def test_password_file_that_cannot_be_read_is_told_before_anything_is_asked(file, capsys, content, code, said):
+    password = file.with_name("hall.password")
+    if content is not None:
+        password.write_bytes(content)
+    assert setup(file, "--camera", "synthetic", "--broker", "me@127.0.0.1", "--password-file", str(password)) == code
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"--password-file {password}: {said}\n")
+
+
 def test_failing_answer_is_kept_when_asked(file, capsys):
     assert setup(file, "--camera", "synthetic", "--broker", f"127.0.0.1:{closed_port()}", "--keep-failing") == 0
     assert "does not work now, kept as asked" in capsys.readouterr().err

@@ -113,6 +113,20 @@ def test_a_list_whose_items_are_all_comments_is_told_as_what_it_is(tmp_path: Pat
     assert problems(file) == [f"{file}:2:3: state.zones: should be a valid list, not None"]
 
 
+def test_a_mistake_in_the_address_of_a_camera_is_told_without_its_password(tmp_path: Path) -> None:
+    file = write(tmp_path, "camera:\n  source: rtsp://me:geheim@camera:99999/\n")
+    assert problems(file) == [f"{file}:2:3: camera.source: not a usable address: Port out of range 0-65535"]
+
+
+def test_a_login_of_the_camera_that_cannot_be_read_is_one_mistake_among_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_NODE_CAMERA_PASSWORD", "geheim\udcff")
+    file = write(tmp_path, "camera:\n  source: rtsp://camera/\n  fps: 0\n")
+    assert sorted(problems(file)) == [
+        f"{file}:2:3: camera.source: environment variable EDGE_NODE_CAMERA_PASSWORD: is not text in UTF-8",
+        f"{file}:3:3: camera.fps: should be greater than 0, not 0",
+    ]
+
+
 def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert problems(tmp_path / "none.yaml") == [f"{tmp_path}/none.yaml: no such file; write one with: edge-node setup"]
 
