@@ -67,7 +67,7 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     yield from examine_camera(config.camera)
     if sees_all or config.mqtt.username is None:
         yield from examine_broker(config)
-    yield from examine_machine(arguments.root)
+    yield from examine_machine(arguments.root, config.model.directory)
 
 
 def _line(finding: Finding, marks: dict[str, str]) -> str:

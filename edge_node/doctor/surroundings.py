@@ -82,8 +82,8 @@ def _picamera2(settings: Camera) -> Iterator[Finding]:
     yield (wrong if wanted else note)("picamera2", f"installed, but does not import: {last}", advice)
 
 
-def examine_machine(root: Path) -> Iterator[Finding]:
-    """Power and heat of the processor, where the machine tells."""
+def examine_machine(root: Path, model_directory: str | None) -> Iterator[Finding]:
+    """Power and heat of the processor, where the machine tells, and the folders of the node; ``model_directory`` as configured."""
     sys_folder = root / "sys"
     throttling = soc.throttling(sys_folder)
     if throttling is not None:
@@ -95,7 +95,7 @@ def examine_machine(root: Path) -> Iterator[Finding]:
         else:
             yield fine("temperature", f"processor at {heat_c:.0f} °C")
     state = paths.state_directory()
-    yield fine("files", f"state in {state}, models in {paths.models_directory(None)}")
+    yield fine("files", f"state in {state}, models in {paths.models_directory(model_directory)}")
 
 
 def _power(throttling: soc.Throttling) -> Iterator[Finding]:

@@ -150,6 +150,17 @@ def test_a_tls_file_that_is_not_there_is_wrong(doctor):
     assert found["broker"]["advice"].startswith("correct the section mqtt")
 
 
+def test_a_password_that_cannot_be_read_is_wrong(doctor, monkeypatch):
+    monkeypatch.setenv("EDGE_NODE_MQTT_PASSWORD", "\udcff")
+    code, found = doctor(mqtt__enabled="true", model__accelerator="cpu")
+    assert (code, found["broker"]["state"]) == (1, "wrong")
+    assert found["broker"]["text"] == "environment variable EDGE_NODE_MQTT_PASSWORD: is not text in UTF-8"
+
+
+def test_the_folder_of_the_models_is_told_as_configured(doctor, tmp_path):
+    assert doctor(model__directory=tmp_path)[1]["files"]["text"].endswith(f", models in {tmp_path}")
+
+
 @pytest.mark.parametrize(
     ("bits", "state", "text"),
     [("50005", "wrong", "under-voltage now"), ("50000", "note", "since the last start"), ("0", "fine", "no under")],
