@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 GZIP_WINDOW = 31
 """zlib's number for the largest window in a gzip envelope."""
+FIRST_BYTES = b'{"v":'
+"""Every line of a recording begins so."""
 
 
 class LineFile(Protocol):
@@ -131,17 +133,22 @@ class RotatingFile:
             kind = "not compressed" if self._compressed else "compressed"
             raise SinkError(f"record.path: {self._path}: exists and is {kind}; choose another name")
         try:
-            if not self._compressed and not _is_one_torn_line(self._path):
+            if not _is_one_torn_line(self._path, self._compressed):
                 first_message(self._path)
         except RecordingError as error:
             raise SinkError(f"record.path: {self._path}: exists and is no recording; choose another name") from error
 
 
-def _is_one_torn_line(path: Path) -> bool:
-    """A power cut during the very first line."""
+def _is_one_torn_line(path: Path, compressed: bool) -> bool:
+    """A power cut during the very first line, or, compressed, an end before it."""
     with path.open("rb") as file:
         start = file.read(1_000_000)
-    return start.startswith(b'{"v":') and b"\n" not in start
+    if compressed:
+        try:
+            start = zlib.decompressobj(wbits=GZIP_WINDOW).decompress(start, 1_000_000)
+        except zlib.error:
+            return False
+    return start.startswith(FIRST_BYTES[: len(start)]) and b"\n" not in start
 
 
 def _size(path: Path) -> int:

@@ -1,5 +1,6 @@
 """Recording: rotation, compression, what a kill leaves, and disks that fail."""
 
+import gzip
 import os
 import random
 import subprocess
@@ -97,6 +98,18 @@ def test_a_first_line_that_a_power_cut_tore_does_not_stop_the_node(tmp_path):
     assert seqs(path) == [7]
 
 
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_a_compressed_recording_that_was_cut_off_anywhere_is_kept_and_a_new_one_begun(tmp_path, count, share):
+    path = tmp_path / "a.jsonl.gz"
+    record(path, range(count))
+    cut = path.read_bytes()[: max(11, int(path.stat().st_size * share))]
+    path.write_bytes(cut)
+    record(path, range(5))
+    assert seqs(path) == list(range(5))
+    assert (tmp_path / "a.jsonl.gz.1").read_bytes() == cut
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -105,6 +118,10 @@ def test_a_first_line_that_a_power_cut_tore_does_not_stop_the_node(tmp_path):
         (lambda folder: _written(folder / "notes.txt", b"my notes\n"), "exists and is no recording"),
         (lambda folder: _written(folder / "a.gz", b"my notes\n"), "exists and is not compressed"),
         (lambda folder: _written(folder / "a.jsonl", b"\x1f\x8bxx"), "exists and is compressed"),
+        (lambda folder: _written(folder / "a.gz", gzip.compress(b"my notes\n" * 1000)), "exists and is no recording"),
+        (lambda folder: _written(folder / "a.gz", gzip.compress(b'{"mine": true}\n')), "exists and is no recording"),
+        (lambda folder: _written(folder / "a.gz", gzip.compress(b"no line end")), "exists and is no recording"),
+        (lambda folder: _written(folder / "a.gz", b"\x1f\x8bxx"), "exists and is no recording"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_refused_and_left_alone(tmp_path, make, says):
