@@ -28,7 +28,8 @@ class Frame:
 
     ``seq`` counts frames of this run from 0, without gaps at the source. ``captured_ns``: monotonic clock when the picture was
     captured. ``media_ns``: its time on the source's time line, never going back. ``ts``: wall clock, seconds since 1970, of
-    ``media_ns``. The image belongs to whoever holds the frame; a camera never writes into it again.
+    ``media_ns``. ``still``: a picture of its own, with nothing before or after it. The image belongs to whoever holds the frame; a
+    camera never writes into it again.
     """
 
     image: Image
@@ -36,6 +37,7 @@ class Frame:
     captured_ns: int
     media_ns: int
     ts: float
+    still: bool = False
 
     @property
     def width_px(self) -> int:

@@ -129,6 +129,16 @@ def test_a_subscriber_gets_one_pose_for_each_frame_of_a_clip_in_order(
     assert subscriber.of("status")[-1]["reason"] == "stopped"
 
 
+def test_the_people_of_a_photo_are_told_in_its_one_message(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
+    photo = shared.coco / "images" / "000000001000.jpg"  # a group
+    with node(shared, tmp_path, subscriber.port, f"camera.source={photo}", "pose.max_people=8") as process:
+        assert process.wait(60) == 0
+    assert subscriber.wait(lambda: bool(subscriber.of("pose")))
+    (pose,) = subscriber.of("pose")
+    assert [person["id"] for person in pose["people"]] == list(range(1, len(pose["people"]) + 1))
+    assert len(pose["people"]) >= 2
+
+
 def test_the_marked_scene_arrives_within_a_pixel_of_the_truth(shared: Shared, tmp_path: Path, subscriber: Any) -> None:
     source = "synthetic?people=1"
     overrides = (f"camera.source={source}", "model.name=marker", "smoothing.enabled=false", "pose.max_people=1")

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -103,13 +104,14 @@ class VideoFile:
 
 
 class PictureFolder:
-    """Pictures in natural order of their names (``img2`` before ``img10``), as frames of ``camera.fps``."""
+    """Pictures in natural order of their names (``img2`` before ``img10``), as frames of ``camera.fps``; a single one is a still."""
 
     def __init__(self, paths: list[Path], shown: str, settings: CameraSettings, first_seq: int, health: Health | None) -> None:
         self._paths, self._shown = paths, shown
         self._loop, self.live = settings.loop, settings.realtime
         self._health = health
         self.fps, self.length = settings.fps, len(paths)
+        self._still = len(paths) == 1 and not settings.loop
         self._next = 0
         self._read_any = False
         interval_ns = round(NS_PER_S / settings.fps)
@@ -131,7 +133,7 @@ class PictureFolder:
             self._read_any = True
             if self._pace:
                 began_ns = self._pace.wait_for(self._stamper.due_ns(None))
-            return self._stamper.stamp(self._converter.convert(bgr), None, began_ns)
+            return replace(self._stamper.stamp(self._converter.convert(bgr), None, began_ns), still=self._still)
         if not self._read_any:
             raise SourceUnusableError(f"{self._shown}: none of its {len(self._paths)} pictures can be read")
         return None

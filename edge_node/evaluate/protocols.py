@@ -7,9 +7,9 @@ from edge_node.data import Image, Pose
 from edge_node.engine import Engine
 from edge_node.evaluate.coco import Annotation, AnnotationError, Picture
 from edge_node.evaluate.precision import Precision, average_precision
-from edge_node.pose.still import Still, find_people, pose_in_box
+from edge_node.pose.still import MAX_INFERENCES, find_people, pose_in_box
 
-DEFAULT_INFERENCES = {"boxes": 1, "single": 2, "people": 9}
+DEFAULT_INFERENCES = {"boxes": 1, "single": 2, "people": MAX_INFERENCES}
 """Inferences a picture at most (boxes: a person), where the caller gives none."""
 
 
@@ -57,10 +57,10 @@ def run_protocol(
         except AnnotationError as error:
             skipped.append(str(error))
             continue
-        still = _look(protocol, picture, image, engine, max_inferences)
+        poses, used = _look(protocol, picture, image, engine, max_inferences)
         truth.append(picture.people)
-        found.append(still.poses)
-        inferences += still.inferences
+        found.append(poses)
+        inferences += used
         if protocol == "single":
             at_once.append(find_people(image, engine, max_inferences=1, max_people=1).poses[:1])
     if not truth:
@@ -69,11 +69,10 @@ def run_protocol(
     return StillsResult(protocol, len(truth), average_precision(truth, found), inferences / len(truth), whole_frame, tuple(skipped))
 
 
-def _look(protocol: str, picture: Picture, image: Image, engine: Engine, max_inferences: int) -> Still:
+def _look(protocol: str, picture: Picture, image: Image, engine: Engine, max_inferences: int) -> tuple[Sequence[Pose], int]:
+    """What the protocol finds, and with how many inferences."""
     if protocol == "boxes":
         given = [person.box_px for person in picture.people if person.measurable]
-        return Still(tuple(pose_in_box(image, engine, box) for box in given), len(given))
-    if protocol == "single":
-        still = find_people(image, engine, max_inferences=max_inferences, max_people=1)
-        return Still(still.poses[:1], still.inferences)
-    return find_people(image, engine, max_inferences=max_inferences)
+        return [pose_in_box(image, engine, box) for box in given], len(given)
+    still = find_people(image, engine, max_inferences, max_people=1 if protocol == "single" else None)
+    return still.poses, len(still.looks)

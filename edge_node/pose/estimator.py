@@ -1,4 +1,4 @@
-"""Frame → people: attention, model, tracking, smoothing, in this order, once a frame."""
+"""Frame → people: attention, model, tracking, smoothing, in this order, once a frame. A still is looked at again and again instead."""
 
 import time
 from collections.abc import Sequence
@@ -7,15 +7,19 @@ import numpy as np
 
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
-from edge_node.data import Frame, People, Person
+from edge_node.data import Frame, KeypointArray, People, Person
 from edge_node.engine import Engine
 from edge_node.health import Health
 from edge_node.pose.attention import Attention, Look
 from edge_node.pose.finding import Seen, look
 from edge_node.pose.pace import Pace
 from edge_node.pose.similarity import extent_px
+from edge_node.pose.still import MAX_INFERENCES, find_people
 from edge_node.pose.track import Track
-from edge_node.pose.tracking import NOTICE_SCORE, Sighting, Tracker
+from edge_node.pose.tracking import APPEAR_SCORE, NOTICE_SCORE, Sighting, Tracker
+
+_Found = tuple[tuple[Person, ...], Sequence[Seen], dict[str, float]]
+"""Everyone, the squares that were looked at, and the milliseconds of what came after."""
 
 
 class Estimator:
@@ -31,6 +35,7 @@ class Estimator:
         self._attention = Attention()
         self._tracker = Tracker()
         self._pace = Pace(health, live=live)
+        self._size_px = (0, 0)
 
     def wants(self, frame: Frame) -> bool:
         """Whether this frame should be processed, or left out: nobody is in view, or the processor is too hot."""
@@ -43,20 +48,8 @@ class Estimator:
     def process(self, frame: Frame) -> People:
         """Everyone in the frame. Raises ``EngineError`` when the model cannot be run at all."""
         config = self._settings.current
-        looks = self._looks(frame, config)
-        started = time.perf_counter()
-        seen = look(self._engine, frame.image, [x.region for x in looks], config.pose.score_threshold, config.pose.nms)
-        found = time.perf_counter()
-        tracks = self._track(frame, looks, seen, config)
-        tracked = time.perf_counter()
-        people = tuple(_person(t, frame, config) for t in tracks)
-        stage_ms = {
-            **_model_ms(seen),
-            "track": (tracked - found) * 1e3,
-            "smooth": (time.perf_counter() - tracked) * 1e3,
-        }
-        took_ms = (found - started) * 1e3
-        self._pace.looked(frame.media_ns, squares=len(looks), took_ms=took_ms, people=len(self._tracker.tracks), config=config)
+        people, seen, after_ms = self._in_still(frame, config) if frame.still else self._followed(frame, config)
+        stage_ms = {**_model_ms(seen), **after_ms}
         accelerator = seen[-1].inference.accelerator
         self._health.frame(len(people), accelerator, stage_ms)
         return People(
@@ -72,6 +65,30 @@ class Estimator:
             stage_ms=stage_ms,
             done_ns=time.monotonic_ns(),
         )
+
+    def _followed(self, frame: Frame, config: Config) -> _Found:
+        """Whoever is in a frame that others came before."""
+        if self._size_px != (frame.width_px, frame.height_px):  # places in pixels mean something else now
+            self._size_px = (frame.width_px, frame.height_px)
+            self._tracker.forget()
+        looks = self._looks(frame, config)
+        started = time.perf_counter()
+        seen = look(self._engine, frame.image, [x.region for x in looks], config.pose.score_threshold, config.pose.nms)
+        found = time.perf_counter()
+        tracks = self._track(frame, looks, seen, config)
+        tracked = time.perf_counter()
+        people = tuple(_person(t, frame, config) for t in tracks)
+        took_ms = (found - started) * 1e3
+        self._pace.looked(frame.media_ns, squares=len(looks), took_ms=took_ms, people=len(self._tracker.tracks), config=config)
+        return people, seen, {"track": (tracked - found) * 1e3, "smooth": (time.perf_counter() - tracked) * 1e3}
+
+    def _in_still(self, frame: Frame, config: Config) -> _Found:
+        """Everyone in a picture of its own, best first."""
+        pose = config.pose
+        still = find_people(frame.image, self._engine, pose.max_inferences or MAX_INFERENCES, pose.max_people)
+        believed = enumerate((p for p in still.poses if p.score >= APPEAR_SCORE), start=1)
+        people = tuple(_told(id_, p.score, p.keypoints_px.copy(), frame, config, predicted=False) for id_, p in believed)
+        return people, still.looks, {}
 
     def _looks(self, frame: Frame, config: Config) -> list[Look]:
         wanted = self._tracker.wanted(frame.media_ns)
@@ -94,10 +111,14 @@ def _model_ms(seen: Sequence[Seen]) -> dict[str, float]:
 
 
 def _person(track: Track, frame: Frame, config: Config) -> Person:
-    threshold = config.pose.score_threshold
     keypoints = track.keypoints_px.copy() if track.seen_now else track.expected_px(frame.media_ns)
     if config.smoothing.enabled:
         keypoints[:, :2] = track.filter.apply(keypoints, track.size_px, frame.media_ns, config.smoothing)
+    return _told(track.id, track.score, keypoints, frame, config, predicted=not track.seen_now)
+
+
+def _told(id_: int, score: float, keypoints: KeypointArray, frame: Frame, config: Config, *, predicted: bool) -> Person:
+    """``keypoints`` come in frame pixels and are made the person's own."""
     keypoints[:, :2] /= np.array([frame.width_px, frame.height_px], np.float32)
-    x0, y0, x1, y1 = (min(max(v, 0.0), 1.0) for v in extent_px(keypoints, threshold))
-    return Person(track.id, min(track.score, 1.0), (x0, y0, x1, y1), keypoints, predicted=not track.seen_now)
+    x0, y0, x1, y1 = (min(max(v, 0.0), 1.0) for v in extent_px(keypoints, config.pose.score_threshold))
+    return Person(id_, min(score, 1.0), (x0, y0, x1, y1), keypoints, predicted)

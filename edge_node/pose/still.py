@@ -7,12 +7,14 @@ import numpy as np
 from edge_node.data import Image, KeypointArray, Pose, Region
 from edge_node.engine import Engine
 from edge_node.pose.attention import crop_of, scan_squares
-from edge_node.pose.finding import DUPLICATE_OKS, look
+from edge_node.pose.finding import DUPLICATE_OKS, Seen, look
 from edge_node.pose.region import whole_frame
 from edge_node.pose.similarity import Box, areas_px, extent_px, oks, suppress
 from edge_node.pose.skeleton import KEYPOINTS
 from edge_node.pose.track import side_of
 
+MAX_INFERENCES = 9
+"""So many looks a picture is worth where nobody says otherwise: nothing comes after it."""
 THRESHOLD = 0.2
 """Keypoints count from this score on."""
 BOX_FACTOR = 1.05
@@ -31,10 +33,10 @@ TILE_PROMISE = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """What was found in a picture, best first, and how many inferences it took."""
+    """What was found in a picture, best first, and every look it took."""
 
     poses: tuple[Pose, ...]
-    inferences: int
+    looks: tuple[Seen, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,21 +65,21 @@ def find_people(image: Image, engine: Engine, max_inferences: int, max_people: i
     Raises ``EngineError``.
     """
     width_px, height_px = image.shape[1], image.shape[0]
-    finds = _looked_at(image, engine, whole_frame(width_px, height_px))
+    looks = look(engine, image, [whole_frame(width_px, height_px)], THRESHOLD)
+    finds = _finds_of(looks[0])
     tiles = [] if max_people == 1 else _tiles(width_px, height_px)
-    used = 1
-    while used < max_inferences:
+    while len(looks) < max_inferences:
         chosen = max(_best(finds)[:max_people], key=lambda f: f.promise, default=None)
         if chosen is not None and chosen.promise > (TILE_PROMISE if tiles else 0.0):
-            crop = crop_of(chosen.pose.keypoints_px, THRESHOLD, CROP_FACTOR)
-            finds = _with_second_look(finds, chosen, _looked_at(image, engine, crop))
+            looks += look(engine, image, [crop_of(chosen.pose.keypoints_px, THRESHOLD, CROP_FACTOR)], THRESHOLD)
+            finds = _with_second_look(finds, chosen, _finds_of(looks[-1]))
         elif tiles:
-            finds += _looked_at(image, engine, tiles.pop(0))
+            looks += look(engine, image, [tiles.pop(0)], THRESHOLD)
+            finds += _finds_of(looks[-1])
         else:
             break
-        used += 1
     poses = sorted((f.pose for f in _best(finds)), key=lambda p: -p.score)
-    return Still(tuple(poses[:max_people]), used)
+    return Still(tuple(poses[:max_people]), tuple(looks))
 
 
 def pose_in_box(image: Image, engine: Engine, box_px: Box) -> Pose:
@@ -96,9 +98,8 @@ def _tiles(width_px: int, height_px: int) -> list[Region]:
     return tiles if len(tiles) > 1 else []
 
 
-def _looked_at(image: Image, engine: Engine, region: Region) -> list[_Find]:
-    poses = look(engine, image, [region], THRESHOLD)[0].poses
-    return [_Find(p, side_of(extent_px(p.keypoints_px, THRESHOLD)) / region.side_px) for p in poses]
+def _finds_of(seen: Seen) -> list[_Find]:
+    return [_Find(p, side_of(extent_px(p.keypoints_px, THRESHOLD)) / seen.region.side_px) for p in seen.poses]
 
 
 def _best(finds: list[_Find]) -> list[_Find]:

@@ -75,6 +75,10 @@ class Tracker:
         """Everyone, also who is out of sight at the moment."""
         return self._tracks
 
+    def forget(self) -> None:
+        """Follow nobody any more: what comes is another picture. Identities are not given again."""
+        self._tracks = []
+
     def wanted(self, now_ns: int) -> list[Wanted]:
         """Whom attention should look for, and where."""
         return [Wanted(t.key, t.expected_middle_px(now_ns), t.size_px, t.waited, t.misses) for t in self._tracks]

@@ -123,6 +123,14 @@ def test_one_picture_is_a_source_too(tmp_path):
     assert len(frames_of(tmp_path / "a.png")) == 1
 
 
+@pytest.mark.parametrize(("count", "loop", "still"), [(1, False, True), (1, True, False), (2, False, False)])
+def test_a_picture_is_a_still_where_nothing_comes_after_it(tmp_path, count, loop, still):
+    for number in range(count):
+        write_picture(tmp_path / f"{number}.png")
+    with closing(open_camera(CameraSettings(source=str(tmp_path), loop=loop))) as camera:
+        assert camera.read().still is still
+
+
 def test_a_damaged_picture_of_a_folder_is_skipped_said_and_counted(tmp_path, caplog):
     for number in range(3):
         write_picture(tmp_path / f"{number}.png")

@@ -1,11 +1,19 @@
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
 
+from edge_node.config.load import override
+from edge_node.config.models import Config
+from edge_node.config.settings import Settings
 from edge_node.data import Frame
+from edge_node.health import Health
+from edge_node.pose.estimator import Estimator
+from edge_node.pose.still import MAX_INFERENCES, find_people
+from edge_node.pose.tracking import APPEAR_SCORE
 
-from .conftest import clip, estimator, followed, identities
+from .conftest import clip, estimator, followed, identities, read_image
 
 
 def test_one_person_keeps_one_identity_through_a_dance(shared, engine):
@@ -105,3 +113,47 @@ def test_what_is_said_about_a_frame_is_the_frames_own(shared, engine):
     assert person.keypoints.shape == (17, 3)
     assert all(0 <= edge <= 1 for edge in person.box)
     assert 0 <= person.score <= 1
+
+
+def test_everyone_in_a_still_is_told_of_at_once(shared, engine):
+    """A picture of a group: with one look, as at a frame of a camera, nobody is sure yet."""
+    image = read_image(shared.coco / "images" / "000000001000.jpg")
+    (frame,) = followed(engine, iter([Frame(image, 0, 0, 0, 0.0, still=True)]), **{"pose.max_people": 8})
+    sure = [pose for pose in find_people(image, engine, MAX_INFERENCES, 8).poses if pose.score >= APPEAR_SCORE]
+    assert len(sure) >= 2
+    assert [person.id for person in frame.people] == list(range(1, len(sure) + 1))
+    for person, pose in zip(frame.people, sure, strict=True):
+        assert person.keypoints[:, :2] * (frame.width_px, frame.height_px) == pytest.approx(pose.keypoints_px[:, :2], abs=1e-3)
+        assert not person.predicted
+    assert len(frame.regions) <= MAX_INFERENCES
+    assert frame.stage_ms["invoke"] > 0
+
+
+def test_of_a_still_no_more_people_and_inferences_than_asked_for(shared, engine):
+    image = read_image(shared.coco / "images" / "000000001000.jpg")
+    (frame,) = followed(engine, iter([Frame(image, 0, 0, 0, 0.0, still=True)]), **{"pose.max_people": 1, "pose.max_inferences": 2})
+    assert len(frame.people) == 1
+    assert len(frame.regions) <= 2
+
+
+def test_when_fewer_people_are_asked_for_the_others_are_let_go(shared, engine):
+    settings = Settings(lambda: override(Config(), {"pose.max_people": 4}))
+    node = Estimator(engine, settings, Health())
+    frames = clip(shared.clips / "two_people_jumping.mp4", first=60, last=90)
+    before = [node.process(frame) for frame in islice(frames, 15)][-1]
+    assert {person.id for person in before.people} == {1, 2}
+    settings.set("pose.max_people", 1)
+    after = [node.process(frame) for frame in frames]
+    assert {person.id for frame in after for person in frame.people} == {1}
+    assert all(len(frame.regions) == 1 for frame in after[1:])
+
+
+def test_people_of_a_picture_of_another_size_are_not_looked_for_in_this_one(shared, engine):
+    """A camera that came back in another mode, or a folder of pictures of all sizes."""
+    frames = list(clip(shared.clips / "dance.mp4", last=20))
+    grey = [replace(frame, image=np.full((60, 80, 3), 127, np.uint8)) for frame in frames[18:]]
+    people = followed(engine, iter([*frames[:18], *grey]), **{"pose.max_people": 1})
+    assert people[17].people
+    assert not any(frame.people for frame in people[18:])
+    again = followed(engine, iter([*frames[:10], *(replace(f, image=f.image[:-8]) for f in frames[10:])]), **{"pose.max_people": 1})
+    assert identities(again) == {1, 2}
