@@ -32,9 +32,7 @@ def try_unknown(found: FoundModel, runtime: Runtime, cache: Path) -> None:
     command = [sys.executable, "-P", "-m", "edge_node.engine.trial", str(found.path), runtime.name]
     same_modules = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # as here, and no numpy.py of the working directory
     try:
-        child = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=TRIAL_S, check=False, env=same_modules
-        )
+        child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TRIAL_S, check=False, env=same_modules)
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"damaged: one run does not end within {TRIAL_S:.0f} s") from error
     if child.returncode < 0:
