@@ -77,6 +77,7 @@ class Node:
         self._notifier = Notifier()
         # A SimpleQueue, because its put is safe in a signal handler.
         self._inbox: queue.SimpleQueue[Wish | Failure] = queue.SimpleQueue()
+        self._stop_asked = False  # for the same reason no Event
         self._frames: Latest[Frame] = Latest()
         self._sinks: list[SinkThread] = []
         self._logging = settings.current.log
@@ -91,6 +92,8 @@ class Node:
 
     def ask(self, wish: Wish) -> None:
         """Ask the node for something, from any thread or signal handler."""
+        if wish is Wish.STOP:
+            self._stop_asked = True
         self._inbox.put(wish)
 
     def run(self) -> int:
@@ -101,7 +104,7 @@ class Node:
             stack.enter_context(StatusSocket(config.node.name, self._health, self._file))
             capture = Capture(config.camera, self._frames, self._health, attempted=self._notifier.watchdog)
             model = find_model(config.model.name, config.model.directory)
-            engine = create_engine(config.model, self._health, live=not capture.lossless, give_up=lambda: not self._inbox.empty())
+            engine = create_engine(config.model, self._health, live=not capture.lossless, give_up=lambda: self._stop_asked)
             stack.callback(engine.close)
             log.info("model: %s, %s", model.name, engine.description)
             self._start_sinks(lambda: About(model.name, model.sha256, engine.description, self._camera()), capture.lossless)
@@ -267,7 +270,7 @@ class Node:
         wishes = {signal.SIGTERM: Wish.STOP, signal.SIGINT: Wish.STOP, signal.SIGHUP: Wish.RELOAD}
 
         def handle(number: int, _frame: FrameType | None) -> None:
-            self._inbox.put(wishes[signal.Signals(number)])
+            self.ask(wishes[signal.Signals(number)])
 
         before = {number: signal.signal(number, handle) for number in wishes}
         try:

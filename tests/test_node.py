@@ -22,9 +22,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_node.camera.figures import Scene
 from edge_node.config.load import load
 from edge_node.config.settings import Settings
-from edge_node.errors import SinkError
+from edge_node.errors import EngineError, SinkError
 from edge_node.local_broker import local_broker
-from edge_node.node import Node
+from edge_node.node import Node, Wish
 from edge_node.sink.record import RecordSink
 from edge_node.status_socket import ask, socket_path
 from tests.conftest import Shared
@@ -249,6 +249,15 @@ def test_frames_ends_it_after_so_many(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-m", "edge_node", "run", *words], env=environment, timeout=30, check=False)
     assert done.returncode == 0
+
+
+def test_a_reload_during_the_start_does_not_make_a_required_edge_tpu_dispensable(shared: Shared) -> None:
+    words = ["mqtt.enabled=false", f"camera.source={shared.clips}/squats.mp4", "node.name=required", f"model.directory={shared.models}"]
+    words += ["model.threads=1", "model.accelerator=edgetpu", "model.require_edgetpu=true"]
+    starting = Node(Settings(lambda: load(None, {}, words)), frame_limit=1)
+    starting.ask(Wish.RELOAD)
+    with pytest.raises(EngineError, match=r"model\.require_edgetpu is set, and the Edge TPU cannot be used"):
+        starting.run()
 
 
 def test_a_sink_that_fails_at_the_very_end_is_told_by_the_exit_code(
