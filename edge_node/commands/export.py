@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from edge_node.errors import EXIT_OK, UsageError
-from edge_node.export import FORMATS
-from edge_node.recording import read_recording
+from edge_node.recordings.export import FORMATS
+from edge_node.recordings.read import read_recording
 
 SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".json": "coco"}
 

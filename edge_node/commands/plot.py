@@ -7,9 +7,9 @@ from typing import Any
 
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.errors import EXIT_OK
-from edge_node.plot import check_output, plot_bench, plot_recording
 from edge_node.pose.skeleton import KEYPOINTS
-from edge_node.recording import read_recording
+from edge_node.recordings.plot import check_output, plot_bench, plot_recording
+from edge_node.recordings.read import read_recording
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from edge_node.camera.files import PictureFolder, VideoFile, open_path
 from edge_node.commands.argument_types import positive
+from edge_node.commands.progress import progress
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
 from edge_node.data import Frame, Image, People
-from edge_node.draw import black, draw_people
 from edge_node.errors import EXIT_OK, UsageError
-from edge_node.progress import progress
-from edge_node.recording import looks_like_recording, people_of, read_recording
-from edge_node.render import open_output, write_all
+from edge_node.recordings.draw import black, draw_people
+from edge_node.recordings.read import looks_like_recording, people_of, read_recording
+from edge_node.recordings.render import open_output, write_all
 from edge_node.sink.messages import Pose
 
 DEFAULT_FPS = 30.0

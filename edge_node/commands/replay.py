@@ -13,7 +13,7 @@ from edge_node.config.settings import Settings
 from edge_node.data import People
 from edge_node.errors import EXIT_OK, ClosedError, UsageError
 from edge_node.health import Health
-from edge_node.recording import first_message, people_of, read_recording
+from edge_node.recordings.read import first_message, people_of, read_recording
 from edge_node.sink import Sink
 from edge_node.sink.messages import Pose
 from edge_node.sink.mqtt_node import About

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_node.errors import RecordingError, SinkError
-from edge_node.recording import first_message, is_compressed
+from edge_node.recordings.read import first_message, is_compressed
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from websockets.sync.client import connect
 from edge_node.cli import main
 from edge_node.commands.replay import _on_one_time_line
 from edge_node.local_broker import local_broker
-from edge_node.recording import read_recording
+from edge_node.recordings.read import read_recording
 from edge_node.sink.messages import encode_pose, pose
-from tests.recordings import lines, people, write_recording
+from tests.recordings.made import lines, people, write_recording
 
 
 @pytest.fixture
@@ -403,7 +403,7 @@ def test_help_of_every_verb_is_there(capsys):
 
 
 def test_the_sheet_keeps_evenly_spaced_frames_of_any_number():
-    from edge_node.render import Sheet
+    from edge_node.recordings.render import Sheet
 
     sheet = Sheet(Path("unused.png"), tiles=5)
     for number in range(1000):

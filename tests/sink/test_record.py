@@ -14,10 +14,10 @@ import pytest
 from edge_node.config.models import Record
 from edge_node.errors import SinkError
 from edge_node.health import Health
-from edge_node.recording import read_recording
+from edge_node.recordings.read import read_recording
 from edge_node.sink.record import RecordSink
 from edge_node.sink.record_file import RotatingFile
-from tests.recordings import killed_writer, lines, people, write_recording
+from tests.recordings.made import killed_writer, lines, people, write_recording
 
 
 def record(path, seqs, **settings):
@@ -174,7 +174,7 @@ TALKER = textwrap.dedent("""
     from edge_node.errors import SinkError
     from edge_node.health import Health
     from edge_node.sink.record import RecordSink
-    from tests.recordings import people
+    from tests.recordings.made import people
     sink = RecordSink(Record(path="-"), Health())
     sink.start()
     try:

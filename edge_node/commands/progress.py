@@ -15,9 +15,9 @@ def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
     for count, item in enumerate(items, start=1):
         yield item
         if shown and (count % 10 == 0 or count == total):
-            print(f"\r{label} {_bar(count, total)}", end="", file=sys.stderr, flush=True)  # noqa: T201 - the bar itself
+            print(f"\r{label} {_bar(count, total)}", end="", file=sys.stderr, flush=True)
     if shown and count:
-        print(f"\r{label} {_bar(count, count)}", file=sys.stderr)  # noqa: T201 - the same
+        print(f"\r{label} {_bar(count, count)}", file=sys.stderr)
 
 
 def _bar(count: int, total: int) -> str:

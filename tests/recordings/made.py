@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_node.data import People, Person
-from edge_node.recording import read_recording
+from edge_node.recordings.read import read_recording
 from edge_node.sink.messages import encode_pose
 
 
@@ -46,7 +46,7 @@ WRITER = textwrap.dedent("""
     from edge_node.config.models import Record
     from edge_node.health import Health
     from edge_node.sink.record import RecordSink
-    from tests.recordings import people
+    from tests.recordings.made import people
     file = open(sys.argv[2], "r+b")
     counter = mmap.mmap(file.fileno(), 8)
     sink = RecordSink(Record(path=sys.argv[1], max_bytes=int(sys.argv[3]), keep=1000), Health())
@@ -65,7 +65,7 @@ def killed_writer(path, max_bytes, lines):
     count = path.parent / "count"
     count.write_bytes(bytes(8))
     command = [sys.executable, "-c", WRITER, str(path), str(count), str(max_bytes)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     with count.open("r+b") as file, mmap.mmap(file.fileno(), 8) as counter:
         while struct.unpack("q", counter[:8])[0] < lines:
             assert process.poll() is None

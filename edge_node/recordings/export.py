@@ -11,7 +11,7 @@ import orjson
 
 from edge_node.errors import SinkError, UsageError
 from edge_node.pose.skeleton import KEYPOINTS
-from edge_node.recording import keypoints_of
+from edge_node.recordings.read import keypoints_of
 from edge_node.sink.messages import Pose
 
 Row = list[Any]

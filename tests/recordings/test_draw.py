@@ -3,8 +3,8 @@
 import numpy as np
 
 from edge_node.data import Person
-from edge_node.draw import black, colour_of, draw_people
 from edge_node.pose.skeleton import INDEX
+from edge_node.recordings.draw import black, colour_of, draw_people
 
 
 def person(identity=1, score=0.9):

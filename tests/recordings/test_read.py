@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_node.errors import RecordingError
-from edge_node.recording import keypoints_of, people_of, read_recording
+from edge_node.recordings.read import keypoints_of, people_of, read_recording
 from edge_node.sink.messages import encode_pose, pose
-from tests.recordings import lines, people, write_recording
+from tests.recordings.made import lines, people, write_recording
 
 
 def seqs(path):
