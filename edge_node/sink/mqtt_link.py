@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 
-from edge_node.config.models import Broker, Mqtt
+from edge_node.config.models import Broker, Mqtt, MqttTls
 from edge_node.errors import SinkError
 from edge_node.health import Health
 from edge_node.sink.mqtt_session import Listener, Login, MqttVersion, RefusedError, Session
@@ -22,6 +22,7 @@ so that a fleet does not come back in one blow."""
 BRIEF_S = 10.0
 BRIEF_TIMES = 3
 """So many connections in a row that lasted no longer are no accident."""
+_WANTS_CERTIFICATE = ", and whether it wants a certificate (mqtt.tls.certificate_file)"
 
 
 class Link:
@@ -29,6 +30,7 @@ class Link:
 
     def __init__(self, config: Mqtt, login: Login, listener: Listener, health: Health) -> None:
         self._brokers = (Broker(host=config.host, port=config.port), *config.fallback_brokers)
+        self._tls = config.tls
         self._auto = config.protocol == "auto"
         first: MqttVersion = "5" if config.protocol == "auto" else config.protocol
         self._protocols: dict[Broker, MqttVersion] = dict.fromkeys(self._brokers, first)
@@ -97,7 +99,7 @@ class Link:
             # One that says nothing at all may be put off by the version, whichever it was: take the other next time.
             if error.silent and self._auto:
                 self._protocols[broker] = "3.1.1" if session.protocol == "5" else "5"
-            self._say_why_not(broker, f"the broker at {session.place} {error}; {_advice(str(error))}")
+            self._say_why_not(broker, f"the broker at {session.place} {error}; {_advice(error, self._tls)}")
             return False
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
             session.close()
@@ -171,10 +173,12 @@ def _file_trouble(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _advice(refusal: str) -> str:
-    if "refused the login" in refusal:
+def _advice(refusal: RefusedError, tls: MqttTls) -> str:
+    if "refused the login" in str(refusal):
         return "check mqtt.username and the password (credential edge-node.mqtt-password or EDGE_NODE_MQTT_PASSWORD)"
-    return "check mqtt.host, mqtt.port and mqtt.tls"
+    # TLS 1.3: a broker asks for a certificate when the encryption already stands, and hangs up when none came.
+    may_want = refusal.silent and tls.enabled and not tls.certificate_file
+    return f"check mqtt.host, mqtt.port and mqtt.tls{_WANTS_CERTIFICATE if may_want else ''}"
 
 
 def _unreachable(place: str, error: OSError | ValueError) -> str:
@@ -182,7 +186,7 @@ def _unreachable(place: str, error: OSError | ValueError) -> str:
         return f"the certificate of the broker at {place} is not accepted: {error.verify_message}; check mqtt.host and mqtt.tls.ca_file"
     if isinstance(error, ssl.SSLError | ConnectionResetError):
         why = error.reason if isinstance(error, ssl.SSLError) else "it closed the connection at once"
-        return f"no understanding with the broker at {place}: {why}; check mqtt.port and mqtt.tls, and whether it wants a certificate"
+        return f"no understanding with the broker at {place}: {why}; check mqtt.port and mqtt.tls{_WANTS_CERTIFICATE}"
     if isinstance(error, socket.gaierror | UnicodeError | ValueError):
         return f"unknown host in {place}; check mqtt.host"
     if isinstance(error, ConnectionRefusedError):
