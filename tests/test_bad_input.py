@@ -115,7 +115,7 @@ def test_a_mistake_in_the_file_is_told_with_its_place(program: Program, tmp_path
     [
         ((), USAGE, "VERB"),
         (("rum",), USAGE, "invalid choice: 'rum'"),
-        (("run", "--frames", "none"), USAGE, "'none' is not a number of frames"),
+        (("run", "--frames", "none"), USAGE, "'none' is not a positive number"),
         (("run", "--set", "camera.fps"), CONFIG, "--set camera.fps: expected KEY=VALUE"),
         (("run", "--set", "camera.fsp=1"), CONFIG, "--set camera.fsp=1: camera.fsp: unknown key, did you mean fps?"),
         (("run", "--set", "camera.source=ftp://somewhere/x"), CONFIG, "use rtsp://HOST/PATH or http://HOST/PATH"),
