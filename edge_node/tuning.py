@@ -16,7 +16,7 @@ from typing import Any, Literal
 import orjson
 
 from edge_node.config.convert import from_text
-from edge_node.config.keys import live_keys
+from edge_node.config.keys import json_value_of, live_keys
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
 from edge_node.errors import ConfigError, EdgeNodeError
@@ -92,7 +92,7 @@ class Tuning:
                 self._settings.reset(name)
             else:
                 self._settings.set(name, from_text(key, payload.decode("utf-8")) if key else None)
-            return Answer(True, "set", name, tunable_values(self._settings.current)[name])
+            return Answer(True, "set", name, json_value_of(self._settings.current, name))
         except UnicodeDecodeError:
             return _refusal("set", name, "the value is not UTF-8 text")
         except ConfigError as error:
@@ -126,8 +126,7 @@ class Tuning:
 
 def tunable_values(config: Config) -> dict[str, Any]:
     """Every tunable key and its value in ``config``, as JSON has it. No tunable key is a secret."""
-    tree = config.model_dump(mode="json")
-    return {path: _at(tree, path) for path in live_keys()}
+    return {path: json_value_of(config, path) for path in live_keys()}
 
 
 class _Allowance:
@@ -182,9 +181,3 @@ def _unknown_verb(name: str, verbs: tuple[str, ...]) -> str:
 def _shown(value: Any) -> str:
     text = "done" if value is None else str(value)
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
-
-
-def _at(tree: Any, path: str) -> Any:
-    for name in path.split("."):
-        tree = tree[name]
-    return tree

@@ -11,7 +11,7 @@ from typing import Any
 from edge_node import paths
 from edge_node.commands.settings_arguments import SYSTEM_FILE, add_settings_arguments, configuration_file, loader
 from edge_node.config.files import flow
-from edge_node.config.keys import all_keys, value_of
+from edge_node.config.keys import all_keys, json_value_of
 from edge_node.config.load import origins
 from edge_node.config.save import plan, write
 from edge_node.config.settings import Settings
@@ -58,22 +58,22 @@ def _show(arguments: argparse.Namespace, settings: Settings) -> int:
     places = origins(configuration_file(arguments), os.environ, arguments.overrides)
     tuned = settings.overlay
     rows = {
-        key: (value_of(settings.current, key), "tuned" if key in tuned else places.get(key, "default"))
+        key: (json_value_of(settings.current, key), "tuned" if key in tuned else places.get(key, "default"))
         for key in all_keys()
         if not arguments.changed or key in tuned or key in places
     }
     if arguments.json:
-        print(json.dumps({key: {"value": _plain(value), "origin": origin} for key, (value, origin) in rows.items()}, indent=1))
+        print(json.dumps({key: {"value": value, "origin": origin} for key, (value, origin) in rows.items()}, indent=1))
         return EXIT_OK
     width = max((len(key) for key in rows), default=0)
     for key, (value, origin) in rows.items():
-        print(f"{key:{width}}  {flow(_plain(value)):<24}  {origin}")
+        print(f"{key:{width}}  {flow(value):<24}  {origin}")
     return EXIT_OK
 
 
 def _diff(settings: Settings) -> int:
     for key, value in settings.overlay.items():
-        print(f"{key}: {flow(_plain(value_of(settings.file, key)))} -> {flow(value)}")
+        print(f"{key}: {flow(json_value_of(settings.file, key))} -> {flow(value)}")
     return EXIT_FAILED if settings.overlay else EXIT_OK
 
 
@@ -129,10 +129,3 @@ def _state_directory(arguments: argparse.Namespace) -> Path:
     if of_service and paths.STATE_UNDER_SYSTEMD not in os.environ:
         return SERVICE_STATE
     return paths.state_directory()
-
-
-def _plain(value: Any) -> Any:
-    """As YAML and JSON have it: models as mappings."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_node import paths
 from edge_node.commands.settings_arguments import SYSTEM_FILE
-from edge_node.config.load import load
+from edge_node.config.load import load, override
 from edge_node.config.models import Config
 from edge_node.data import Frame
 from edge_node.errors import EXIT_OK, CameraError, ConfigError, EdgeNodeError, UsageError
@@ -132,7 +132,7 @@ class _Dialogue:
         return input(f"{question} [{present}]: ").strip() or present
 
     def _put(self, **sections: Any) -> None:
-        self._config = answers.with_values(self._config, {key.replace("__", "."): value for key, value in sections.items()})
+        self._config = override(self._config, {key.replace("__", "."): value for key, value in sections.items()})
 
     def _name(self, answer: str) -> str:
         self._put(node__name=answer)
@@ -152,7 +152,7 @@ class _Dialogue:
         folder = self._fetch_model()
         if self._frame is None:
             raise CameraError("the model can only be tried on a picture, and the camera gave none")
-        return try_model(answers.with_values(self._config, {"model.directory": str(folder)}), self._frame)
+        return try_model(override(self._config, {"model.directory": str(folder)}), self._frame)
 
     def _fetch_model(self) -> Path:
         """The model's files, where the node will look for them."""
@@ -174,7 +174,7 @@ class _Dialogue:
         from edge_node.setup.trials import try_broker  # noqa: PLC0415 - heavy
 
         address = answers.parse_broker(answer)
-        self._config = answers.with_values(self._config, answers.broker_values(address))
+        self._config = override(self._config, answers.broker_values(address))
         if address.username is not None and self._password is None:
             self._password = self._read_password(address)
         return try_broker(self._config, self._password or paths.secret("mqtt-password"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from edge_node.config.keys import Key
+from edge_node.config.keys import Key, shown
 from edge_node.errors import ConfigError
 
 _ON = {"on", "true", "yes", "1"}
@@ -38,21 +38,21 @@ def convert(key: Key, value: Any) -> Any:
     if key.type is float:
         return _number(key, value)
     if key.type is str and not isinstance(value, str):
-        raise _error(key, f"should be text, not {_shown(value)}")
+        raise _error(key, f"should be text, not {shown(value)}")
     return value
 
 
 def _switch(key: Key, value: Any) -> bool:
     word = str(value).lower() if isinstance(value, str | int) else ""
     if word not in _ON | _OFF:
-        raise _error(key, f"should be true or false, not {_shown(value)}")
+        raise _error(key, f"should be true or false, not {shown(value)}")
     return word in _ON
 
 
 def _whole(key: Key, value: Any) -> int:
     number = _number(key, value)
     if number != int(number):
-        raise _error(key, f"should be a whole number, not {_shown(value)}")
+        raise _error(key, f"should be a whole number, not {shown(value)}")
     return int(number)
 
 
@@ -61,16 +61,11 @@ def _number(key: Key, value: Any) -> float:
         try:
             value = float(value)
         except ValueError:
-            raise _error(key, f"should be a number, not {_shown(value)}") from None
+            raise _error(key, f"should be a number, not {shown(value)}") from None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _error(key, f"should be a number, not {_shown(value)}")
+        raise _error(key, f"should be a number, not {shown(value)}")
     return float(value)
 
 
 def _error(key: Key, text: str) -> ConfigError:
     return ConfigError([f"{key.path}: {text}"])
-
-
-def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from edge_node.config.models import Config
 
@@ -51,6 +52,17 @@ def value_of(config: Config, path: str) -> Any:
             raise KeyError(path)
         value = getattr(value, name)
     return value
+
+
+def json_value_of(config: Config, path: str) -> Any:
+    """The value at ``path``, as JSON has it. Raises ``KeyError`` for a path that does not exist."""
+    return to_jsonable_python(value_of(config, path))
+
+
+def shown(value: Any) -> str:
+    """``value`` as a message about it shows it: short."""
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

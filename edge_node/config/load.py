@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge_node.config.keys import suggest
+from edge_node.config.keys import shown, suggest
 from edge_node.config.models import Config
 from edge_node.errors import ConfigError
 
@@ -224,18 +224,13 @@ def _reason(error: ErrorDetails) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "literal_error":
-        return f"{_shown(given)} is not one of {context['expected']}"
+        return f"{shown(given)} is not one of {context['expected']}"
     if kind == "string_pattern_mismatch":
-        return f"{_shown(given)} does not have the form {context['pattern']}"
+        return f"{shown(given)} does not have the form {context['pattern']}"
     if kind == "value_error":  # of our own: says what is given, and leaves out the password of an address
         return str(context["error"])
     wanted = "should be a section of keys" if kind == "model_type" else error["msg"].replace("Input should be", "should be")
-    return f"{wanted}, not {_shown(given)}"
-
-
-def _shown(given: Any) -> str:
-    text = repr(given) if isinstance(given, str | int | float | bool | None) else f"a {type(given).__name__}"
-    return text if len(text) <= 60 else text[:57] + "..."
+    return f"{wanted}, not {shown(given)}"
 
 
 def _siblings(loc: Loc) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_node.config.keys import all_keys, live_keys, suggest, value_of
+from edge_node.config.keys import all_keys, json_value_of, live_keys, suggest, value_of
 from edge_node.config.load import override
 from edge_node.config.models import Config
 from edge_node.errors import ConfigError
@@ -63,7 +63,7 @@ class Settings:
         return self._file
 
     def set(self, key: str, value: Any) -> Any:
-        """Tune one key; returns the value in force.
+        """Tune one key; returns the value in force, as JSON has it.
 
         Raises ``ConfigError``, and changes nothing, when the key may not be tuned, the value is out of its range, or it cannot be kept.
         """
@@ -74,7 +74,7 @@ class Settings:
             if overlay != self._overlay:  # a request repeated costs no write to the SD card
                 self._write_overlay(overlay)
                 self._overlay, self._current = overlay, current
-            return value_of(self._current, key)
+            return json_value_of(self._current, key)
 
     def reset(self, key: str | None = None) -> None:
         """Forget what was tuned: one key, or everything.

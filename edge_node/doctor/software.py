@@ -1,7 +1,6 @@
 """Python, numpy and the TensorFlow Lite runtimes of this environment."""
 
 import importlib.metadata
-import importlib.util
 import sys
 from collections.abc import Iterator
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from edge_node.config.models import Model
 from edge_node.doctor import Finding, fine, note, wrong
-from edge_node.engine.runtime import RUNTIMES, load_runtime, why_unusable
+from edge_node.engine.runtime import RUNTIMES, load_runtime, module_is_there, why_unusable
 from edge_node.errors import EngineError
 
 OLDEST, NEWEST = (3, 11), (3, 14)
@@ -51,20 +50,13 @@ def _other_runtime(chosen: str) -> Iterator[Finding]:
 
 
 def _pycoral(chosen: str) -> Iterator[Finding]:
-    if not _there("pycoral"):
+    if not module_is_there("pycoral"):
         return
-    if _there("pycoral.utils.edgetpu"):
+    if module_is_there("pycoral.utils.edgetpu"):
         yield fine("pycoral", "Google's is installed; nothing here needs it")
         return
     effect = "model.runtime cannot be pycoral" if chosen != "pycoral" else "model.runtime pycoral cannot work"
     yield wrong("pycoral", f"this is another program of that name from PyPI, not Google's: {effect}", "pip uninstall pycoral")
-
-
-def _there(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _installed(package: str) -> bool:

@@ -54,19 +54,20 @@ def load_runtime(name: str = "auto") -> Runtime:
 
 def why_unusable(name: str) -> str | None:
     """``None`` when the runtime of that name can be loaded here, else what is wrong and what to type."""
-    if name == "pycoral" and not _there("pycoral.utils.edgetpu"):
-        if _there("pycoral"):
+    if name == "pycoral" and not module_is_there("pycoral.utils.edgetpu"):
+        if module_is_there("pycoral"):
             return "the installed pycoral is another program of that name, not Google's: pip uninstall pycoral"
         return "Google's pycoral is not installed; nothing here needs it: set model.runtime to auto"
     module = _MODULES[name]
-    if not _there(f"{module}.interpreter"):
+    if not module_is_there(f"{module}.interpreter"):
         return f"{_PACKAGES[name]} is not installed: pip install {_PACKAGES[name]}"
     if module == "tflite_runtime" and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
         return f"tflite-runtime needs numpy below 2, here is {np.__version__}: pip install 'numpy<2', or use ai-edge-litert"
     return None
 
 
-def _there(module: str) -> bool:
+def module_is_there(module: str) -> bool:
+    """Whether there is a module of that name; it is not imported, though its parent package is."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # a parent package is missing

@@ -1,13 +1,11 @@
 """What the user answers, and the configuration that follows from it."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edge_node.config.files import commented_yaml
-from edge_node.config.keys import all_keys, value_of
-from edge_node.config.load import override
+from edge_node.config.keys import all_keys, json_value_of, value_of
 from edge_node.config.models import Config
 from edge_node.errors import ConfigError
 
@@ -60,22 +58,7 @@ def camera_value(text: str) -> str | int:
     return int(text) if text.isdecimal() else text
 
 
-def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """``config`` with the answers laid over it. Raises ``ConfigError`` for one that does not fit."""
-    return override(config, values)
-
-
 def configuration_text(config: Config) -> str:
     """The YAML file of ``config``: every key explained, those that are not as by default set."""
-    tree = config.model_dump(mode="json")
-    values = {"node.name": config.node.name}
-    for path, key in all_keys().items():
-        if path != "node.name" and value_of(config, path) != key.default:
-            values[path] = _at(tree, path)
-    return commented_yaml(values)
-
-
-def _at(tree: Any, path: str) -> Any:
-    for name in path.split("."):
-        tree = tree[name]
-    return tree
+    changed = [path for path, key in all_keys().items() if path == "node.name" or value_of(config, path) != key.default]
+    return commented_yaml({path: json_value_of(config, path) for path in changed})

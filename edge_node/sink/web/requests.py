@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from edge_node.config.keys import Key, live_keys, value_of
+from edge_node.config.keys import Key, json_value_of, live_keys
 from edge_node.config.models import Config
 from edge_node.config.save import plan, write
 from edge_node.config.settings import Settings
@@ -63,7 +63,7 @@ class Requests:
 
 def described_keys(config: Config, overlay: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The tunable keys for the page: what they mean, their range, default, value in force, and whether it was tuned."""
-    return [_described(key, value_of(config, path), path in overlay) for path, key in live_keys().items()]
+    return [_described(key, json_value_of(config, path), path in overlay) for path, key in live_keys().items()]
 
 
 def _described(key: Key, value: Any, tuned: bool) -> dict[str, Any]:
@@ -75,16 +75,11 @@ def _described(key: Key, value: Any, tuned: bool) -> dict[str, Any]:
         "minimum": key.minimum,
         "maximum": key.maximum,
         "choices": key.choices,
-        "value": jsonable(value),
+        "value": value,
         "tuned": tuned,
     }
 
 
-def jsonable(value: Any) -> Any:
-    """Models inside lists (zones) as plain dictionaries."""
-    return [item.model_dump() if hasattr(item, "model_dump") else item for item in value] if isinstance(value, list) else value
-
-
 def _answer(number: Any, value: Any = None, reason: str | None = None) -> str:
-    answer = {"type": "result", "id": number, "ok": reason is None, "value": jsonable(value), "reason": reason}
+    answer = {"type": "result", "id": number, "ok": reason is None, "value": value, "reason": reason}
     return orjson.dumps(answer).decode()
