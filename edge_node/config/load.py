@@ -41,6 +41,10 @@ class _Source:
             loc = loc[:-1]
         return self.places.get(loc, "configuration")
 
+    def replace_places(self, loc: Loc, place: str) -> None:
+        """All of ``loc`` was written at ``place``, and nothing of it any more where it stood before."""
+        self.places = {there: text for there, text in self.places.items() if there[: len(loc)] != loc} | {loc: place}
+
 
 def load(path: Path | None, environment: Mapping[str, str], overrides: Sequence[str] = ()) -> Config:
     """The configuration from file (if any), environment and ``KEY=VALUE`` overrides, the last winning.
@@ -129,7 +133,7 @@ def _put(source: _Source, keys: list[str], text: str, place: str) -> None:
         source.places.setdefault(tuple(keys[:depth]), place)
         tree = inner
     tree[keys[-1]] = value
-    source.places[tuple(keys)] = place
+    source.replace_places(tuple(keys), place)
 
 
 def _read_file(path: Path, source: _Source) -> None:

@@ -204,7 +204,7 @@ class Zone(Section):
     @classmethod
     def _as_points(cls, value: Any) -> Any:
         if isinstance(value, list):
-            return [(float(p[0]), float(p[1])) if _is_point(p) else p for p in value]
+            return [tuple(p) if isinstance(p, list) else p for p in value]
         return value
 
     @field_validator("polygon")
@@ -213,10 +213,6 @@ class Zone(Section):
         if any(not 0 <= c <= 1 for p in value for c in p):
             raise ValueError("every coordinate must be between 0 and 1")
         return value
-
-
-def _is_point(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(type(c) in (int, float) for c in value)
 
 
 class State(Section):

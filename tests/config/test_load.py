@@ -71,6 +71,10 @@ def test_an_override_may_go_into_a_nested_section() -> None:
             "state:\n  zones:\n  - {name: bed, polygon: [[0, 0], [1, 0], [1, 1]]}\n  - {name: bed, polygon: [[0, 0], [1, 0], [0, 1]]}\n",
             "2:3: state.zones: two zones have the name bed",
         ),
+        (
+            "state:\n  zones:\n  - {name: bed, polygon: [[0, 0], [1, true], [1, 1]]}\n",
+            "3:39: state.zones.0.polygon.1.1: should be a valid number, not True",
+        ),
         ("state:\n  zones:\n  - nam: bed\n", "3:5: state.zones.0.nam: unknown key, did you mean name?"),
         ("node:\n  name: my node\n", "2:3: node.name: 'my node' does not have the form"),
     ],
@@ -106,6 +110,15 @@ def test_a_key_below_a_value_is_told(tmp_path: Path) -> None:
         "environment variable EDGE_NODE__CAMERA__FPS__MAX: camera.fps: has no keys of its own",
         "--set state.zones.0.name=bed: state.zones: has no keys of its own",
     ]
+
+
+def test_a_mistake_inside_an_overriding_value_is_told_at_the_override(tmp_path: Path) -> None:
+    file = write(tmp_path, "state:\n  zones:\n  - {name: bed, polygon: [[0, 0], [1, 0], [1, 1]]}\n")
+    override = "state.zones=[{name: bed, polygon: [[0, 0], [1e-300, 0], [1, 1]]}]"  # a string to YAML, which wants 1.0e-300
+    assert problems(file, {}, (override,)) == [f"--set {override}: state.zones.0.polygon.1.0: should be a valid number, not '1e-300'"]
+    variable = {"EDGE_NODE__STATE__ZONES": "[{name: bed, polygon: [[0, 0], [1, 0]]}]"}
+    (told,) = problems(file, variable)
+    assert told.startswith("environment variable EDGE_NODE__STATE__ZONES: state.zones.0.polygon: ")
 
 
 def test_a_list_whose_items_are_all_comments_is_told_as_what_it_is(tmp_path: Path) -> None:
