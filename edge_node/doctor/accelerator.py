@@ -7,8 +7,8 @@ from typing import Any
 
 from edge_node.config.models import Model
 from edge_node.doctor import Finding, fine, note, wrong
-from edge_node.engine.edgetpu import EdgeTpu, read_compiled
-from edge_node.engine.edgetpu_discovery import USB3_MBPS, Hardware, UsbStick, find_hardware, heat_advice, why_absent
+from edge_node.engine.edgetpu import REFUSED, EdgeTpu, EdgeTpuEngine, read_compiled
+from edge_node.engine.edgetpu_discovery import REPLUG_ADVICE, USB3_MBPS, Hardware, UsbStick, find_hardware, heat_advice, why_absent
 from edge_node.engine.edgetpu_process import ChildProcess, ChildSpec, EdgeTpuError
 from edge_node.engine.edgetpu_reasons import explained
 from edge_node.engine.runtime import load_runtime
@@ -114,9 +114,18 @@ def _trial(settings: Model, hardware: Hardware, library: dict[str, Any], root: P
         yield wrong("trial", f"not possible: {error}", "install a TensorFlow Lite runtime first")
     else:
         engine.close()
-        yield fine("trial", f"{found.name}: {engine.device_invoke_ms:.1f} ms an invoke, by {engine.graph}")
-        if engine.note:
-            yield note("trial", engine.note)
+        yield _outcome(f"{found.name}: {engine.device_invoke_ms:.1f} ms an invoke, by {engine.graph}", engine)
+
+
+def _outcome(figures: str, engine: EdgeTpuEngine) -> Finding:
+    """Of a trial that went well in the end: an abort, a hang or a crash before that is no way for a healthy device to behave."""
+    failed = engine.failed_trial
+    if failed is None:
+        return fine("trial", figures)
+    if failed.reason == REFUSED:
+        return note("trial", f"{figures}; {engine.note}")
+    how_often = "failed once, then" if engine.note is None else "failed twice, then"
+    return wrong("trial", f"{how_often} {figures}: {failed.text}", f"another port and cable, its own power; or {REPLUG_ADVICE}")
 
 
 def _listed(library: dict[str, Any]) -> str:

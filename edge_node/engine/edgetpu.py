@@ -30,6 +30,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 EDGETPU = "edgetpu"
+REFUSED = "model"
+"""The reason of a graph that could not even be built."""
 SLOTS = 2
 LONGEST_DEADLINE_S = 2.0
 SHORTEST_DEADLINE_S = 0.25
@@ -89,8 +91,9 @@ def _needed_runtime(content: bytes) -> int:
 class EdgeTpu:
     """Knows which device, library and model to use, and starts engines on them, one after another.
 
-    The cut model is tried first. Where it fails and the stock one works, the stock one is used from then on; a cut that has
-    worked once is never given up.
+    The cut model is tried first, and once more where it failed: a fault on USB says nothing of the graph. Where it fails again
+    and the stock one works, that one is used until the next start; for good where the cut could not even be built. A cut that
+    has worked once is never given up.
     """
 
     def __init__(self, settings: Model, model: CompiledModel, runtime: Runtime, root: Path = ROOT) -> None:
@@ -98,7 +101,7 @@ class EdgeTpu:
         self._model = model
         self._runtime = runtime
         self._root = root
-        self._cut_refused: str | None = None
+        self._refusal: EdgeTpuError | None = None
         self._cut_proven = False
 
     def start(self, stop_fd: int = -1) -> "EdgeTpuEngine":
@@ -112,21 +115,35 @@ class EdgeTpu:
             raise explained(error, self._settings.device, self._runtime.title, self._root) from error
 
     def _start(self, stop_fd: int) -> "EdgeTpuEngine":
-        cut = self._model.cut
-        if cut is None or self._cut_refused is not None:
-            return self._start_with(self._model.stock, stop_fd)
-        try:
-            engine = self._start_with(cut, stop_fd)
-        except EdgeTpuError as error:
-            if self._cut_proven or error.stage not in {"build", "trial"}:
-                raise
-            engine = self._start_with(self._model.stock, stop_fd)  # raises when that fails too
-            self._cut_refused = str(error)
-            engine.note = f"the model cut at its heads was refused ({error}); its stock output is used: one person a square, coarser joints"
-            log.warning("Edge TPU: %s", engine.note)
-            return engine
-        self._cut_proven = True
+        failed = self._refusal
+        if self._model.cut is not None and failed is None:
+            tried = self._try_cut(self._model.cut, stop_fd)
+            if isinstance(tried, EdgeTpuEngine):
+                return tried
+            failed = tried
+        engine = self._start_with(self._model.stock, stop_fd)  # raises when that fails too
+        engine.failed_trial = failed
+        if failed is not None and failed.reason == REFUSED:
+            self._refusal = failed
         return engine
+
+    def _try_cut(self, cut: CutModel, stop_fd: int) -> "EdgeTpuEngine | EdgeTpuError":
+        """The engine on the cut model, or why the stock one is to be tried. Raises ``EdgeTpuError`` for what the graph has no part in."""
+        failed: EdgeTpuError | None = None
+        while True:
+            try:
+                engine = self._start_with(cut, stop_fd)
+            except EdgeTpuError as error:
+                if self._cut_proven or error.stage not in {"build", "trial"}:
+                    raise
+                log.warning("Edge TPU: the model cut at its heads failed its trial: %s", error)
+                if failed is not None or error.reason == REFUSED:
+                    return error.bare()
+                failed = error.bare()
+            else:
+                self._cut_proven = True
+                engine.failed_trial = failed
+                return engine
 
     def _start_with(self, model: CutModel | StockModel, stop_fd: int) -> "EdgeTpuEngine":
         spec = ChildSpec(
@@ -156,7 +173,8 @@ class EdgeTpuEngine:
         self._deadline = Deadline(float(ready["invoke_ms"]) / 1e3)
         self._slots = [_Slot(child.memory, slot, model) for slot in range(SLOTS)]
         self._in_use = threading.Lock()
-        self.note: str | None = None
+        self.failed_trial: EdgeTpuError | None = None
+        """How the model cut at its heads failed, before this engine was started."""
         self.failure: EdgeTpuError | None = None
         self.device_invoke_ms = float(ready["invoke_ms"])
 
@@ -181,6 +199,15 @@ class EdgeTpuEngine:
     def graph(self) -> str:
         """``heads`` or ``stock``: what is read from the model."""
         return "heads" if isinstance(self._model, CutModel) else "stock"
+
+    @property
+    def note(self) -> str | None:
+        """Why the stock model is used where the cut one would be better; ``None`` where that is not so."""
+        failed = self.failed_trial
+        if failed is None or isinstance(self._model, CutModel):
+            return None
+        how = "was refused" if failed.reason == REFUSED else "failed its trial twice"
+        return f"the model cut at its heads {how} ({failed}); its stock output is used: one person a square, coarser joints"
 
     @property
     def deadline_s(self) -> float:

@@ -15,6 +15,7 @@ from edge_node.doctor.accelerator import examine_accelerator
 from edge_node.doctor.software import examine_software
 from edge_node.health import Health
 from edge_node.status_socket import StatusSocket
+from tests.simtpu.simtpu import Fault
 from tests.simtpu.sysfs import empty_machine, pci_module, udev_rule, usb_stick
 
 
@@ -83,6 +84,24 @@ def test_a_library_of_another_layout_is_recognised_by_its_crash(doctor, root, tp
     code, found = doctor()
     assert (code, found["trial"]["state"]) == (1, "wrong")
     assert "built for another TensorFlow Lite" in found["trial"]["text"]
+
+
+@pytest.mark.parametrize("accelerator", ["edgetpu", "auto"])
+def test_a_fault_in_the_trial_is_wrong_even_where_the_next_one_goes_well(doctor, root, tpu, accelerator):
+    usb_stick(root)
+    tpu.control.fault = Fault.ABORT
+    code, found = doctor(model__accelerator=accelerator)
+    assert (code, found["trial"]["state"]) == (1, "wrong")
+    assert found["trial"]["text"].startswith("failed once, then ")
+    assert "(abort) at: trial" in found["trial"]["text"]
+
+
+def test_a_refused_cut_is_worth_knowing(doctor, root, tpu):
+    usb_stick(root)
+    tpu.control.refuse_cut = 1
+    code, found = doctor()
+    assert (code, found["trial"]["state"]) == (0, "note")
+    assert "its stock output is used" in found["trial"]["text"]
 
 
 def test_a_missing_library_is_a_note_where_nothing_needs_it(doctor, monkeypatch):

@@ -45,6 +45,12 @@ def opened(tpu, cpu, compiled_model):
         engine.close()
 
 
+@pytest.fixture
+def stick(tpu, cpu, compiled_model):
+    """What starts engines, one after another."""
+    return EdgeTpu(Model(), read_compiled(compiled_model.read_bytes(), closeness=cpu.closeness), load_runtime())
+
+
 @pytest.fixture(scope="module")
 def engine(device, cpu, compiled_model):
     """One that is shared by the tests that do it no harm."""
@@ -172,6 +178,37 @@ def test_where_the_cut_is_refused_the_stock_model_is_used_and_said(opened, tpu, 
     assert engine.graph == "stock"
     assert "told to refuse" in engine.description
     assert isinstance(engine.infer([square(still(shared.stills / "squat.bmp"))], lambda output: output)[0].result, StockPoses)
+
+
+def test_a_refused_cut_is_said_at_every_later_start_too(stick, tpu):
+    tpu.control.refuse_cut = 1
+    for _ in range(2):
+        engine = stick.start()
+        engine.close()
+        assert engine.graph == "stock"
+        assert "was refused (" in engine.note
+        assert engine.note in engine.description
+
+
+@pytest.mark.parametrize("fault", [Fault.ABORT, Fault.ERROR, Fault.SEGFAULT])
+def test_one_fault_in_the_first_trial_does_not_cost_the_cut_model(stick, tpu, fault):
+    tpu.control.fault = fault
+    engine = stick.start()
+    engine.close()
+    assert (engine.graph, engine.note) == ("heads", None)
+    assert engine.failed_trial is not None
+
+
+def test_a_cut_that_fails_its_trial_twice_gives_way_until_the_next_start(stick, tpu):
+    tpu.control.refuse_cut = 2  # by abort
+    engine = stick.start()
+    engine.close()
+    assert engine.graph == "stock"
+    assert "failed its trial twice" in engine.note
+    tpu.control.refuse_cut = 0
+    engine = stick.start()
+    engine.close()
+    assert (engine.graph, engine.note, engine.failed_trial) == ("heads", None, None)
 
 
 def test_options_reach_the_library(opened, tpu):

@@ -210,6 +210,16 @@ def test_use_of_the_stock_model_is_a_standing_problem(created, tpu, health):
     assert health.report().facts["edgetpu_output"] == "stock"
 
 
+def test_use_of_the_stock_model_is_still_a_problem_after_a_recovery(created, tpu, health):
+    tpu.control.refuse_cut = 1
+    engine = created()
+    tpu.control.fault = Fault.ABORT
+    engine.infer([grey], lambda _output: None)
+    wait_until(lambda: health.report().counters.get("edgetpu_starts") == 2)
+    wait_until(lambda: engine.accelerator == "edgetpu")
+    assert "its stock output is used" in health.problems()["edgetpu_model"]
+
+
 def test_auto_without_an_edge_tpu_is_no_problem(created, tpu, health):
     tpu.control.present = 0
     engine = created(accelerator="auto")
