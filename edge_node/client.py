@@ -15,17 +15,15 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-import orjson
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import TypeAdapter, ValidationError
 
-from edge_node.data import People, Person
-from edge_node.errors import EdgeNodeError
+from edge_node.data import People
+from edge_node.errors import EdgeNodeError, MessageError
 from edge_node.sink import messages
-from edge_node.sink.messages import ROOT
+from edge_node.sink.messages import ROOT, people_in, read_pose
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +39,6 @@ _FIELDS = {"pose": "people", "event": "last_event"}
 
 class ClientError(EdgeNodeError):
     """The broker cannot be reached, or does not let us in."""
-
-
-class MessageError(EdgeNodeError):
-    """A payload is not what an edge_node sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,41 +188,8 @@ def decode_pose(payload: bytes | bytearray) -> People:
 
     ``captured_ns`` is reckoned back from now by the message's age. Raises ``MessageError``.
     """
-    content = _object(payload)
-    try:
-        if content["v"] != messages.VERSION:
-            raise MessageError(f"version {content['v']!r} of the payload is not known; {messages.VERSION} is")
-        return People(
-            seq=int(content["seq"]),
-            captured_ns=time.monotonic_ns() - int(content["age_ms"] * 1e6),
-            media_ns=int(content["ts"] * 1e9),
-            ts=float(content["ts"]),
-            width_px=int(content["width"]),
-            height_px=int(content["height"]),
-            accelerator=str(content["accelerator"]),
-            people=tuple(_person(person) for person in content["people"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise MessageError(f"not a pose message: {type(error).__name__}: {error}") from None
-
-
-def _person(content: Mapping[str, Any]) -> Person:
-    keypoints = content["keypoints"]
-    if keypoints and isinstance(keypoints[0], dict):
-        keypoints = [[k["x"], k["y"], k["score"]] for k in keypoints]
-    x0, y0, x1, y1 = (float(side) for side in content["box"])
-    array = np.array(keypoints, np.float32).reshape(messages.COORDINATES_PER_PERSON // 3, 3)
-    return Person(int(content["id"]), float(content["score"]), (x0, y0, x1, y1), array)
-
-
-def _object(payload: bytes | bytearray) -> dict[str, Any]:
-    try:
-        content = orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
-        raise MessageError(f"not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise MessageError("not a JSON object")
-    return content
+    message = read_pose(payload)
+    return people_in(message, time.monotonic_ns() - round(message["age_ms"] * 1e6))
 
 
 class _Rate:

@@ -53,6 +53,14 @@ class SinkError(EdgeNodeError):
     """A destination of poses cannot be used (unwritable path, broker that refuses the login)."""
 
 
+class MessageError(EdgeNodeError):
+    """A payload is not what an edge_node sends."""
+
+
+class MessageVersionError(MessageError):
+    """A payload of a version that this program does not know."""
+
+
 class RecordingError(EdgeNodeError):
     """A recording cannot be read, or is none."""
 

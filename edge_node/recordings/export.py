@@ -11,8 +11,7 @@ import orjson
 
 from edge_node.errors import SinkError, UsageError
 from edge_node.pose.skeleton import KEYPOINTS
-from edge_node.recordings.read import keypoints_of
-from edge_node.sink.messages import Pose
+from edge_node.sink.messages import Pose, keypoints_of
 
 Row = list[Any]
 PERSON_CATEGORY = 1

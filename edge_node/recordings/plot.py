@@ -14,8 +14,7 @@ from edge_node.config.models import Smoothing
 from edge_node.errors import RecordingError, SinkError, UsageError
 from edge_node.pose.skeleton import INDEX
 from edge_node.pose.smoothing import BodyFilter
-from edge_node.recordings.read import keypoints_of
-from edge_node.sink.messages import Pose, PosePerson
+from edge_node.sink.messages import Pose, PosePerson, keypoints_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,17 +7,13 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, TypeGuard, cast
+from typing import IO, cast
 
-import numpy as np
-import orjson
-from pydantic import TypeAdapter, ValidationError
-
-from edge_node.data import KeypointArray, People, Person
-from edge_node.errors import RecordingError
-from edge_node.sink.messages import VERSION, NamedKeypoint, Pose
+from edge_node.data import People
+from edge_node.errors import MessageError, MessageVersionError, RecordingError
+from edge_node.sink.messages import Pose, people_in, read_pose
 
 log = logging.getLogger(__name__)
 
@@ -73,64 +69,20 @@ def first_message(path: Path) -> Pose:
     return next(read_recording(path))
 
 
-def people_of(message: Pose, now_ns: int | None = None) -> People:
-    """What the node had said when it wrote ``message``, captured at ``now_ns`` (default: now) of the monotonic clock.
-
-    ``media_ns`` follows the message's ``ts``, and encoding gives the same message again.
-    """
-    captured_ns = time.monotonic_ns() if now_ns is None else now_ns
-    return People(
-        seq=message["seq"],
-        captured_ns=captured_ns,
-        media_ns=round(message["ts"] * 1e9),
-        ts=message["ts"],
-        width_px=message["width"],
-        height_px=message["height"],
-        accelerator=message["accelerator"],
-        people=tuple(
-            Person(id=p["id"], score=p["score"], box=_box(p["box"]), keypoints=keypoints_of(p["keypoints"])) for p in message["people"]
-        ),
-        recorded_age_ms=message["age_ms"],
-    )
-
-
-def keypoints_of(keypoints: list[float] | list[NamedKeypoint]) -> KeypointArray:
-    """float32 [17, 3] of either layout of a message."""
-    if _is_named(keypoints):
-        return np.array([(k["x"], k["y"], k["score"]) for k in keypoints], np.float32)
-    return np.array(keypoints, np.float32).reshape(-1, 3)
-
-
-def _is_named(keypoints: list[float] | list[NamedKeypoint]) -> TypeGuard[list[NamedKeypoint]]:
-    return bool(keypoints) and isinstance(keypoints[0], dict)
-
-
-def _box(sides: list[float]) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = sides
-    return x0, y0, x1, y1
-
-
-@cache
-def _adapter() -> TypeAdapter[Pose]:
-    return TypeAdapter(Pose)
+def people_of(message: Pose) -> People:
+    """What the node had said when it wrote ``message``, captured now; encoding gives the same message again."""
+    return replace(people_in(message, time.monotonic_ns()), recorded_age_ms=message["age_ms"])
 
 
 def _message(line: bytes, where: str, strict: bool) -> Pose | None:
     """The message in ``line``; ``None`` when there is none, or, where ``strict``, ``RecordingError`` says why."""
     try:
-        value = orjson.loads(line)
-        if isinstance(value, dict) and value.get("v") not in (None, VERSION):
-            raise RecordingError(f"{where}: a message of version {value['v']}; this program reads version {VERSION}")
-        return _adapter().validate_python(value)
-    except orjson.JSONDecodeError as error:
-        reason = f"not JSON ({error.msg})"
+        return read_pose(line)
+    except MessageVersionError as error:
+        raise RecordingError(f"{where}: {error}") from None
+    except MessageError as error:
         if strict:
-            raise RecordingError(f"{where}: not a recording of edge_node: {reason}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        if strict:
-            raise RecordingError(f"{where}: not a recording of edge_node: {place}: {first['msg'].lower()}") from error
+            raise RecordingError(f"{where}: not a recording of edge_node: {error}") from None
     return None
 
 

@@ -1,4 +1,4 @@
-"""What the node says, field by field: the payload types, their topics, and how a pose is encoded.
+"""What the node says, field by field: the payload types, their topics, and how a pose is encoded and read back.
 
 These types are the one source of the JSON Schemas in docs/schemas, of the AsyncAPI document, and of what the client library
 reads. They are plain dictionaries at run time: built as literals, checked by mypy, written by orjson.
@@ -6,15 +6,17 @@ reads. They are plain dictionaries at run time: built as literals, checked by my
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NotRequired
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired, TypeGuard
 
 import numpy as np
 import orjson
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from edge_node.config.models import NODE_NAME_PATTERN
-from edge_node.data import People, Person
+from edge_node.data import KeypointArray, People, Person
+from edge_node.errors import MessageError, MessageVersionError
 from edge_node.pose.skeleton import KEYPOINTS
 
 VERSION: Literal[1] = 1
@@ -23,6 +25,8 @@ CONTENT_TYPE = "application/json"
 SCHEMA_ID = "edge_node/v1"
 """Names the set of payload schemas, in ``info`` and as the MQTT 5 user property ``schema``."""
 COORDINATES_PER_PERSON = 3 * len(KEYPOINTS)
+LAST_TS = 253_402_300_799.0
+"""The end of the year 9999, seconds since 1970: as far as calendars go."""
 
 Version = Annotated[Literal[1], Field(description="Version of the payload; it grows only when a reader would have to change.")]
 Timestamp = Annotated[float, Field(description="Wall clock, seconds since 1970.")]
@@ -69,8 +73,8 @@ class Pose(TypedDict):
 
     v: Version
     seq: Annotated[int, Field(ge=0, description="Number of the frame in this run; numbers missing were not published.")]
-    ts: Annotated[float, Field(description="When the frame was captured: wall clock, seconds since 1970.")]
-    age_ms: Annotated[float, Field(ge=0, description="Time from capture to the making of this message.")]
+    ts: Annotated[float, Field(ge=0, le=LAST_TS, description="When the frame was captured: wall clock, seconds since 1970.")]
+    age_ms: Annotated[float, Field(ge=0, le=1000 * LAST_TS, description="Time from capture to the making of this message.")]
     accelerator: Accelerator
     width: Annotated[int, Field(ge=1, description="Of the frame, in pixels.")]
     height: Annotated[int, Field(ge=1, description="Of the frame, in pixels.")]
@@ -274,3 +278,54 @@ def _person(person: Person, layout: Literal["flat", "named"]) -> PosePerson:
 def _named(numbers: list[float]) -> list[NamedKeypoint]:
     triples = zip(KEYPOINTS, numbers[0::3], numbers[1::3], numbers[2::3], strict=True)
     return [{"name": name, "x": x, "y": y, "score": score} for name, x, y, score in triples]
+
+
+def read_pose(payload: bytes | bytearray) -> Pose:
+    """The pose message that ``payload`` is, in either layout. Raises ``MessageError``."""
+    try:
+        content = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise MessageError(f"not JSON ({error.msg})") from None
+    if isinstance(content, dict) and content.get("v") not in (None, VERSION):
+        raise MessageVersionError(f"a message of version {content['v']}; this program reads version {VERSION}")
+    try:
+        return _pose_adapter().validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise MessageError(f"{place}: {first['msg'].lower()}") from None
+
+
+def people_in(message: Pose, captured_ns: int) -> People:
+    """What ``pose`` made ``message`` of, captured at ``captured_ns`` of the monotonic clock. ``media_ns`` follows the message's ``ts``."""
+    return People(
+        seq=message["seq"],
+        captured_ns=captured_ns,
+        media_ns=round(message["ts"] * 1e9),
+        ts=message["ts"],
+        width_px=message["width"],
+        height_px=message["height"],
+        accelerator=message["accelerator"],
+        people=tuple(Person(p["id"], p["score"], _box(p["box"]), keypoints_of(p["keypoints"])) for p in message["people"]),
+    )
+
+
+def keypoints_of(keypoints: list[float] | list[NamedKeypoint]) -> KeypointArray:
+    """float32 [17, 3] of either layout of a message."""
+    if _is_named(keypoints):
+        return np.array([(k["x"], k["y"], k["score"]) for k in keypoints], np.float32)
+    return np.array(keypoints, np.float32).reshape(-1, 3)
+
+
+def _is_named(keypoints: list[float] | list[NamedKeypoint]) -> TypeGuard[list[NamedKeypoint]]:
+    return bool(keypoints) and isinstance(keypoints[0], dict)
+
+
+def _box(sides: list[float]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = sides
+    return x0, y0, x1, y1
+
+
+@cache
+def _pose_adapter() -> TypeAdapter[Pose]:
+    return TypeAdapter(Pose)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_node.errors import RecordingError
-from edge_node.recordings.read import keypoints_of, people_of, read_recording
-from edge_node.sink.messages import encode_pose, pose
+from edge_node.recordings.read import people_of, read_recording
+from edge_node.sink.messages import encode_pose, keypoints_of, pose
 from tests.recordings.made import lines, people, write_recording
 
 
@@ -54,12 +54,13 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path_factory, cut):
 
 def test_what_is_left_out_is_said(tmp_path, caplog):
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b"".join(lines(2)) + b"\0\0\0\n" + lines(4)[3] + b'{"v":1,')
+    never = orjson.dumps({**pose(people(2)), "ts": 1e308})
+    path.write_bytes(b"".join(lines(2)) + b"\0\0\0\n" + never + b"\n" + lines(4)[3] + b'{"v":1,')
     with caplog.at_level(logging.WARNING):
         assert seqs(path) == [0, 1, 3]
     assert [record.getMessage() for record in caplog.records] == [
         f"{path}: its last line was cut off and is left out",
-        f"{path}: 1 damaged lines are left out",
+        f"{path}: 2 damaged lines are left out",
     ]
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.client import Client, ClientError, MessageError, _Rate, decode_pose
+from edge_node.client import Client, ClientError, _Rate, decode_pose
 from edge_node.commands import watch
 from edge_node.data import People
+from edge_node.errors import MessageError
 from edge_node.sink.messages import encode_pose
 from tests.sink.parts import person, wait_for
 
@@ -47,6 +48,17 @@ def test_a_pose_of_a_later_version_is_refused():
     content = orjson.loads(encode_pose(people_of()))
     with pytest.raises(MessageError, match="version 2"):
         decode_pose(orjson.dumps({**content, "v": 2}))
+
+
+@pytest.mark.parametrize("field", ["ts", "age_ms"])
+def test_a_pose_of_an_impossible_time_is_refused_and_the_next_one_comes(broker, field, caplog):
+    good = encode_pose(people_of(person(1)))
+    with Client("127.0.0.1", broker.port) as client:
+        client._paho.publish("edge_node/v1/n1/pose", orjson.dumps({**orjson.loads(good), field: 1e308})).wait_for_publish()
+        client._paho.publish("edge_node/v1/n1/pose", good).wait_for_publish()
+        node, people = next(client.poses(timeout_s=5))
+    assert (node, people.seq, people.ts) == ("n1", 7, 1_700_000_000.25)
+    assert f"edge_node/v1/n1/pose is not understood: {field}: input should be less than" in caplog.text
 
 
 def test_poses_come_typed_and_the_fleet_shows_every_node(broker, sender, caplog):
