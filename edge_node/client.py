@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -162,7 +163,8 @@ class Client:
         self._note(node, _FIELDS.get(kind, kind), content)
         if isinstance(content, People):
             while self._poses.qsize() >= KEPT_POSES:
-                self._poses.get()
+                with suppress(queue.Empty):  # the program that reads them may be faster
+                    self._poses.get_nowait()
             self._poses.put((node, content))
 
     def _note(self, node: str, field: str, content: Any) -> None:

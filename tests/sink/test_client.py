@@ -1,5 +1,6 @@
 import json
 import logging
+import queue
 
 import numpy as np
 import orjson
@@ -102,6 +103,31 @@ def test_whoever_is_slow_misses_the_oldest_poses(broker, sender):
         kept = [people.seq for _, people in client.poses(timeout_s=0.1)]
         assert kept[-1] == 399
         assert len(kept) <= 256
+
+
+class EmptiedMeanwhile(queue.SimpleQueue):
+    """Its reader takes everything just after the writer has looked how full it is."""
+
+    def qsize(self):
+        size = super().qsize()
+        while not self.empty():
+            self.get_nowait()
+        return size
+
+
+def test_a_reader_that_catches_up_at_the_last_moment_stops_nothing(broker, sender):
+    client = Client("127.0.0.1", broker.port)
+    client._poses = EmptiedMeanwhile()
+    for _ in range(256):
+        client._poses.put(("n1", people_of()))
+    with client:
+        node = sender(f"mqtt.port={broker.port}", lossless=True)
+        for _ in range(10):
+            node.offer()
+        try:
+            wait_for(lambda: client.fleet().get("n1") and client.fleet()["n1"].people and client.fleet()["n1"].people.seq == 9, 10)
+        finally:
+            client._poses.put(("n1", people_of()))  # a thread that waits for one would never end
 
 
 def test_a_broker_that_is_not_there_is_said():
