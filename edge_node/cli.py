@@ -3,12 +3,14 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 from edge_node import __version__
-from edge_node.errors import EXIT_OK, EXIT_USAGE, EdgeNodeError
+from edge_node.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, EdgeNodeError
+from edge_node.interrupt import ended_at_once_by_ctrl_c
 
 VERBS = {
     "setup": "set a node up, from nothing to a running service: ask, try each answer, write the configuration, start",
@@ -35,21 +37,29 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(_verb_of(words)).parse_args(words)
-    if arguments.verb is None:
-        _parser(None).print_help()
-        return EXIT_USAGE
-    command = _command(arguments.verb)
     try:
-        return int(command.run(arguments))
+        return _run(words)
     except EdgeNodeError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away: head, less
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+
+
+def _run(words: list[str]) -> int:
+    verb = _verb_of(words)
+    if verb == "run":  # a reload asked for before the node listens to it: the start reads the file anyway
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with ended_at_once_by_ctrl_c():
+        parser = _parser(verb)
+    arguments = parser.parse_args(words)
+    if arguments.verb is None:
+        parser.print_help()
+        return EXIT_USAGE
+    return int(_command(arguments.verb).run(arguments))
 
 
 def _verb_of(words: list[str]) -> str | None:
@@ -64,7 +74,8 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-node",
         description="A camera node that says where people's joints are, and nothing else.",
-        epilog="Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong configuration. Help for one verb: edge-node VERB --help",
+        epilog="Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong configuration, 130 interrupted. "
+        "Help for one verb: edge-node VERB --help",
     )
     parser.add_argument("--version", action="version", version=f"edge-node {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")

@@ -10,6 +10,9 @@ EXIT_USAGE = 2
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h; the systemd unit does not restart after it."""
 
+EXIT_INTERRUPTED = 130
+"""As a shell says it of what SIGINT ended."""
+
 
 class EdgeNodeError(Exception):
     """Root of all errors of this package."""

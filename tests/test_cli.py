@@ -1,7 +1,10 @@
 """The command itself: help, exit codes, and that only the verb in use is imported."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +45,28 @@ def test_checking_a_configuration_imports_neither_opencv_nor_a_runtime() -> None
 def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(f"{sys.executable} -m edge_node models list | true", shell=True, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+
+
+def signalled_while_importing(module: str, number: signal.Signals, tmp_path: Path) -> "subprocess.CompletedProcess[str]":
+    """A node of three frames that is sent the signal right after ``module`` was imported. What it says is less the times of imports."""
+    options = ("camera.source=synthetic", "model.name=marker", "mqtt.enabled=false")
+    command = [sys.executable, "-X", "importtime", "-m", "edge_node", "run", "--frames", "3", *(f"--set={o}" for o in options)]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.endswith(f" {module}\n"):
+                break
+        process.send_signal(number)
+        said = "".join(line for line in process.stderr if not line.startswith("import time:"))
+    return subprocess.CompletedProcess(command, process.returncode, stderr=said)
+
+
+@pytest.mark.parametrize("module", ["yaml.error", "numpy.version"])
+def test_a_program_that_is_interrupted_while_it_starts_ends_quietly(module: str, tmp_path: Path) -> None:
+    done = signalled_while_importing(module, signal.SIGINT, tmp_path)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_node_that_is_asked_to_reload_while_it_starts_goes_on(tmp_path: Path) -> None:
+    assert signalled_while_importing("yaml.error", signal.SIGHUP, tmp_path).returncode == 0

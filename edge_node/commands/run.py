@@ -11,6 +11,7 @@ from edge_node import log, paths
 from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, configuration_file, loader
 from edge_node.config.settings import Settings
+from edge_node.interrupt import ended_at_once_by_ctrl_c
 
 M_ARENA_MAX = -8
 """Of mallopt(3), as <malloc.h> has it."""
@@ -26,9 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the node on this thread; returns its exit code."""
     _share_memory_between_threads()
     faulthandler.enable()  # systemd's watchdog sends SIGABRT: every thread's stack goes to the journal
-    settings = Settings(loader(arguments), paths.state_directory())
-    log.configure(settings.current.log)
-    from edge_node.node import Node  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
+    with ended_at_once_by_ctrl_c():
+        settings = Settings(loader(arguments), paths.state_directory())
+        log.configure(settings.current.log)
+        from edge_node.node import Node  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
 
     node = Node(settings, arguments.frames, configuration_file(arguments))
     code = node.run()
