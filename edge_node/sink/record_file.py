@@ -56,9 +56,10 @@ class RotatingFile:
         self._max_bytes, self._max_age_s, self._keep = max_bytes, max_age_s, keep
         self._compressed = path.suffix == ".gz"
         self._handle = -1
+        self._compressor: zlib._Compress | None = None
         try:
             self._refuse_foreign()
-            if self._compressed and _size(path):
+            if self._compressed:
                 self._shift()  # a compressed file that was cut off could not be continued
             self._open()
         except OSError as error:
@@ -70,12 +71,14 @@ class RotatingFile:
             self._shift()
         if self._handle < 0:
             self._open()
-        data = self._compress(line)
+        compressor = self._compressor.copy() if self._compressor else None  # a line that cannot be written leaves no trace in it
+        data = compressor.compress(line) + compressor.flush(zlib.Z_SYNC_FLUSH) if compressor else line
         try:
             _write_all(self._handle, data)
         except OSError:
-            self._repair()
+            self._cut_off_half_a_line()
             raise
+        self._compressor = compressor
         self._bytes += len(data)
 
     def close(self) -> None:
@@ -94,11 +97,6 @@ class RotatingFile:
         too_old = 0 < self._max_age_s <= time.monotonic() - self._opened_s
         return self._bytes > 0 and (too_big or too_old)
 
-    def _compress(self, line: bytes) -> bytes:
-        if self._compressor is None:
-            return line
-        return self._compressor.compress(line) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
-
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -106,17 +104,14 @@ class RotatingFile:
         self._opened_s = time.monotonic()
         self._compressor = zlib.compressobj(wbits=GZIP_WINDOW) if self._compressed else None
 
-    def _repair(self) -> None:
-        """After a write that failed half way: back to the end of the line before. A compressor cannot go back, so its file ends here."""
+    def _cut_off_half_a_line(self) -> None:
         if os.fstat(self._handle).st_size > self._bytes:
             os.ftruncate(self._handle, self._bytes)
-        if self._compressed:
-            os.close(self._handle)
-            self._handle = -1
-            self._shift()
 
     def _shift(self) -> None:
-        """The file becomes ``.1``, and so on; the oldest goes."""
+        """The file becomes ``.1``, and so on; the oldest goes. An empty file is used again: nothing older is given up for it."""
+        if not _size(self._path):
+            return
         for number in range(self._keep, 0, -1):
             older = self._older(number)
             younger = self._older(number - 1)

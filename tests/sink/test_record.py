@@ -159,6 +159,52 @@ def test_after_a_disk_was_full_recording_goes_on_with_whole_lines(tmp_path, name
     assert [seq for file in files for seq in seqs(file)] == [0, 2]
 
 
+@pytest.mark.parametrize(("name", "max_bytes"), [("a.jsonl", 6_000), ("a.jsonl.gz", 2_000)])
+@pytest.mark.parametrize("lack", ["half a line fits", "nothing fits", "no file can be opened"])
+def test_a_disk_that_stays_full_costs_nothing_that_was_recorded(tmp_path, name, max_bytes, lack):
+    command = [sys.executable, "-c", FULL_FOR_A_WHILE, str(tmp_path / name), str(max_bytes), lack]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=True)
+    told = [int(seq) for seq in done.stdout.split()]
+    assert 599 not in told, "it was full to the end"
+    assert told[-10:] == list(range(1000, 1010)), "recording goes on"
+    assert [seq for file in sorted(tmp_path.iterdir(), reverse=True) for seq in seqs(file)] == told
+
+
+FULL_FOR_A_WHILE = textwrap.dedent("""
+    import resource, sys
+    from pathlib import Path
+    from edge_node.config.models import Record
+    from edge_node.health import Health
+    from edge_node.sink.record import RecordSink
+    from tests.recordings.made import people
+    path, health = Path(sys.argv[1]), Health()
+    sink = RecordSink(Record(path=str(path), max_bytes=int(sys.argv[2]), keep=3), health)
+    sink.start()
+    def deliver(seq):
+        sink.deliver(people(seq))
+        if "record" not in health.problems():
+            print(seq)
+    seq = 0
+    while not path.with_name(path.name + ".2").exists():
+        deliver(seq)
+        seq += 1
+    deliver(seq)
+    limit, soft = {
+        "half a line fits": (resource.RLIMIT_FSIZE, path.stat().st_size + 20),
+        "nothing fits": (resource.RLIMIT_FSIZE, 0),
+        "no file can be opened": (resource.RLIMIT_NOFILE, 3),
+    }[sys.argv[3]]
+    before = resource.getrlimit(limit)
+    resource.setrlimit(limit, (soft, before[1]))
+    for number in range(500, 600):
+        deliver(number)
+    resource.setrlimit(limit, before)
+    for number in range(1000, 1010):
+        deliver(number)
+    sink.finish(drain=True)
+""")
+
+
 def test_standard_output_whose_reader_is_gone_ends_with_one_line():
     process = subprocess.Popen(
         [sys.executable, "-c", TALKER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
