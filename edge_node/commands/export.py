@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edge_node.errors import EXIT_OK, UsageError
 from edge_node.recordings.export import FORMATS
-from edge_node.recordings.read import read_recording
+from edge_node.recordings.read import STANDARD_INPUT, first_message, read_recording
 
 SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".json": "coco"}
 
@@ -22,9 +22,18 @@ def run(arguments: argparse.Namespace) -> int:
     form = arguments.to or SUFFIXES.get((arguments.output or Path()).suffix.lower())
     if form is None:
         raise UsageError("export: to what? give --to csv, parquet or coco")
-    output = arguments.output or arguments.file.with_suffix({"csv": ".csv", "parquet": ".parquet", "coco": ".coco.json"}[form])
+    output = _output(arguments.file, arguments.output, form)
     if output.resolve() == arguments.file.resolve():
         raise UsageError(f"export: {output} is the recording itself; give another -o")
     count = FORMATS[form](read_recording(arguments.file), output)
     print(f"{output}: {count} people")
     return EXIT_OK
+
+
+def _output(recording: Path, given: Path | None, form: str) -> Path:
+    """The file to write. Raises ``UsageError`` where that would be ``-``, ``RecordingError`` when ``recording`` is none."""
+    if (given or recording) == STANDARD_INPUT:
+        raise UsageError("export: to which file? give -o OUT; it does not write to standard output")
+    if recording != STANDARD_INPUT:
+        first_message(recording)
+    return given or recording.with_suffix({"csv": ".csv", "parquet": ".parquet", "coco": ".coco.json"}[form])

@@ -2,15 +2,15 @@
 
 import csv
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from edge_node.errors import SinkError, UsageError
+from edge_node.errors import UsageError
 from edge_node.pose.skeleton import KEYPOINTS
+from edge_node.recordings.output import whole_file
 from edge_node.sink.messages import Pose, keypoints_of
 
 Row = list[Any]
@@ -46,7 +46,7 @@ def rows(messages: Iterable[Pose]) -> Iterator[Row]:
 def to_csv(messages: Iterable[Pose], path: Path) -> int:
     """Write a CSV file with a head line; returns the number of rows. Raises ``SinkError``."""
     count = 0
-    with _writable(path), path.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([name for name, _ in COLUMNS])
         for row in rows(messages):
@@ -65,7 +65,7 @@ def to_parquet(messages: Iterable[Pose], path: Path) -> int:
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
     schema = pa.schema([(name, types[kind]) for name, kind in COLUMNS])
     table_rows, count = rows(messages), 0
-    with _writable(path), parquet.ParquetWriter(path, schema) as writer:
+    with whole_file(path) as scratch, parquet.ParquetWriter(scratch, schema) as writer:
         while batch := list(islice(table_rows, BATCH)):
             columns = [pa.array(column, type=field.type) for column, field in zip(zip(*batch, strict=True), schema, strict=True)]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
@@ -78,7 +78,7 @@ def to_coco(messages: Iterable[Pose], path: Path) -> int:
     ``keypoints`` in pixels, ``score``; returns how many. Raises ``SinkError``.
     """
     count = 0
-    with _writable(path), path.open("wb") as file:
+    with whole_file(path) as scratch, scratch.open("wb") as file:
         file.write(b"[")
         for number, message in enumerate(messages):
             for result in _coco_results(message, number):
@@ -114,12 +114,3 @@ def _with_runs(messages: Iterable[Pose]) -> Iterator[tuple[int, Pose]]:
         run += message["seq"] <= last
         last = message["seq"]
         yield run, message
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    """Turns the system's refusal of ``path`` into ``SinkError``."""
-    try:
-        yield
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be written: {error.strerror or error}") from error

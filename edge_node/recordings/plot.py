@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_node.config.models import Smoothing
-from edge_node.errors import RecordingError, SinkError, UsageError
+from edge_node.errors import RecordingError, UsageError
 from edge_node.pose.skeleton import INDEX
 from edge_node.pose.smoothing import BodyFilter
+from edge_node.recordings.output import whole_file
 from edge_node.sink.messages import Pose, PosePerson, keypoints_of
 
 if TYPE_CHECKING:
@@ -134,7 +135,5 @@ def _figure(rows: int) -> "tuple[Figure, list[Axes]]":
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=120, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with whole_file(path) as scratch:
+        figure.savefig(scratch, dpi=120, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)

@@ -276,6 +276,56 @@ def test_export_needs_to_know_the_form_and_never_overwrites_the_recording(capsys
     assert "is the recording itself" in text
 
 
+def test_export_of_what_is_no_recording_leaves_an_older_output_alone(tmp_path, capsys):
+    (tmp_path / "old.csv").write_text("seq\n7\n")
+    (tmp_path / "empty.jsonl").touch()
+    for name, says in (("missing.jsonl", "cannot be read: No such file"), ("empty.jsonl", "an empty recording")):
+        code, text = refused(capsys, "export", tmp_path / name, "-o", tmp_path / "old.csv")
+        assert (code, says in text) == (1, True)
+        assert refused(capsys, "export", tmp_path / name, "--to", "coco")[0] == 1
+    assert refused(capsys, "export", ".", "--to", "csv") == (1, ".: cannot be read: Is a directory")
+    assert (tmp_path / "old.csv").read_text() == "seq\n7\n"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["empty.jsonl", "old.csv"]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "coco"])
+def test_export_onto_a_disk_that_fills_up_leaves_an_older_output_alone(tmp_path, form):
+    recording = write_recording(tmp_path / "a.jsonl", count=300)
+    (tmp_path / "old").write_text("older")
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_node", "export", recording, "--to", form, "-o", tmp_path / "old"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{tmp_path}/old: cannot be written: ")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", "old"]
+    assert (tmp_path / "old").read_text() == "older"
+
+
+def test_export_writes_through_a_link_and_into_what_is_no_file(tmp_path, recording):
+    (tmp_path / "real.csv").write_text("older")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    assert main(["export", str(recording), "-o", str(tmp_path / "link.csv")]) == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len((tmp_path / "real.csv").read_text().splitlines()) == 61
+    assert main(["export", str(recording), "--to", "csv", "-o", "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_export_of_standard_input_needs_the_name_of_a_file(tmp_path, recording, capsys, monkeypatch):
+    says = "export: to which file? give -o OUT; it does not write to standard output"
+    assert refused(capsys, "export", "-", "--to", "csv") == (2, says)
+    assert refused(capsys, "export", recording, "--to", "csv", "-o", "-") == (2, says)
+    with recording.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert main(["export", "-", "-o", str(tmp_path / "a.csv")]) == 0
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 61
+
+
 # render
 
 
