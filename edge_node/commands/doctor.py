@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_node.commands.settings_arguments import SYSTEM_FILE, add_settings_arguments, configuration_file, loader
 from edge_node.doctor import Finding
-from edge_node.errors import EXIT_FAILED, EXIT_OK
+from edge_node.errors import EXIT_FAILED, EXIT_OK, UsageError
 from edge_node.setup import service
 
 MARKS = {"fine": "✓", "note": "·", "wrong": "✗"}
@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found, line by line as it is found."""
+    if not arguments.root.is_dir():
+        raise UsageError(f"doctor: --root {arguments.root}: no such folder")
     logging.getLogger("edge_node").addHandler(logging.NullHandler())  # what the parts log on the way is in the findings
     findings = []
     marks = MARKS if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN_MARKS

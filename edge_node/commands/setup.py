@@ -148,6 +148,8 @@ class _Dialogue:
     def _accelerator(self, answer: str) -> str:
         from edge_node.setup.trials import try_model  # noqa: PLC0415 - heavy
 
+        if answer == "cpu":
+            self._put(model__require_edgetpu=False)
         self._put(model__accelerator=answer)
         folder = self._fetch_model()
         if self._frame is None:

@@ -10,7 +10,7 @@ import re
 import socket
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from edge_node.errors import ConfigError, SourceUnusableError
 
@@ -85,7 +85,7 @@ class Model(Section):
         "auto", description="auto: the Edge TPU while it works, else the CPU. edgetpu: the same, but its absence is a fault. cpu: never it."
     )
     require_edgetpu: bool = Field(
-        False, description="With accelerator edgetpu: end with exit code 1 when there is none, instead of running on the CPU."
+        False, description="Without a working Edge TPU at the start end with exit code 1, instead of running on the CPU."
     )
     device: str = Field(
         "", pattern=r"^(|(usb|pci)?(:\d+)?)$", description="Which Edge TPU: usb, pci, usb:0, pci:1, :0; empty for the first."
@@ -101,6 +101,18 @@ class Model(Section):
     heads: Literal["auto", "stock"] = Field(
         "auto", description="auto: cut a recognised MoveNet at its heads and see everyone. stock: the model's own output."
     )
+
+    @field_validator("require_edgetpu")
+    @classmethod
+    def _goes_with_the_accelerator(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("accelerator") == "cpu":
+            raise ValueError("should be false where model.accelerator is cpu")
+        return value
+
+    @property
+    def expects_edgetpu(self) -> bool:
+        """Whether the absence of an Edge TPU is a fault."""
+        return self.accelerator == "edgetpu" or self.require_edgetpu
 
 
 class PoseSettings(Section):

@@ -28,7 +28,7 @@ def examine_accelerator(settings: Model, root: Path) -> Iterator[Finding]:
         yield note("Edge TPU", "model.accelerator is cpu: not looked for")
         return
     if settings.name == MARKER:
-        yield note("Edge TPU", "the built-in marker model runs on the CPU only: not looked for")
+        yield _absence(settings, "Edge TPU", "the built-in marker model runs on the CPU only", "set model.accelerator to cpu")
         return
     hardware = find_hardware(root)
     yield from _devices(hardware, settings, root)
@@ -147,12 +147,12 @@ def _node_using_it() -> str | None:
 
 def _unless_needed(settings: Model, hardware: Hardware, part: str, error: EdgeTpuError) -> Finding:
     """A missing library matters where there is a device, or one is asked for."""
-    if hardware.wanted("") or settings.accelerator == "edgetpu" or error.reason != "no_library":
+    if hardware.wanted("") or settings.expects_edgetpu or error.reason != "no_library":
         return wrong(part, error.text, error.advice)
     return note(part, f"{error.text}; the CPU is used", error.advice)
 
 
 def _absence(settings: Model, part: str, text: str, advice: str) -> Finding:
-    if settings.accelerator == "edgetpu":
+    if settings.expects_edgetpu:
         return wrong(part, text, advice)
     return note(part, f"{text}; the CPU is used", advice)

@@ -28,7 +28,7 @@ def examine_model(settings: Model) -> Iterator[Finding]:
             found = find_model(settings.name, settings.directory, "edgetpu" if accelerator == "edgetpu" else "cpu")
             model = read_model(found.content, settings.heads)
         except ModelError as error:
-            needed = accelerator == "cpu" or settings.accelerator == "edgetpu"
+            needed = accelerator == "cpu" or settings.expects_edgetpu
             make = wrong if needed else note
             text, _, advice = str(error).partition("; ")
             yield make(part, text, advice.removeprefix("fetch it: ") or "edge-node models fetch")

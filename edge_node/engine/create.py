@@ -34,7 +34,7 @@ def create_engine(
 ) -> Engine:
     """The engine for ``settings``, ready for its first square. ``live``: it rests between the frames of a camera.
 
-    With ``accelerator: edgetpu`` it waits for the outcome of the first attempt, ``FIRST_ATTEMPT_S`` at most; with ``auto`` it starts
+    Where an Edge TPU is expected it waits for the outcome of the first attempt, ``FIRST_ATTEMPT_S`` at most; with ``auto`` it starts
     on the CPU and moves over once the Edge TPU is ready. ``give_up`` is asked now and then whether the node stops meanwhile.
     ``root`` is where sysfs and /dev are looked for.
 
@@ -47,12 +47,11 @@ def create_engine(
         edgetpu = _edgetpu(settings, cpu, root)
     except ModelError as error:
         return _without_edgetpu(settings, cpu, health, error)
-    expected = settings.accelerator == "edgetpu"
-    keeper = Keeper(edgetpu, health, expected=expected, policy=policy or RetryPolicy(), root=root)
+    keeper = Keeper(edgetpu, health, settings, policy=policy or RetryPolicy(), root=root)
     engine = FailoverEngine(cpu, keeper)
-    if expected:
+    if settings.expects_edgetpu:
         keeper.wait_for_first_attempt(STARTUP_S if settings.require_edgetpu else FIRST_ATTEMPT_S, give_up)
-    if expected and settings.require_edgetpu and keeper.current is None and not give_up():
+    if settings.require_edgetpu and keeper.current is None and not give_up():
         engine.close()
         raise EngineError(f"model.require_edgetpu is set, and the Edge TPU cannot be used: {keeper.trouble}")
     return engine
@@ -71,11 +70,11 @@ def _edgetpu(settings: Model, cpu: CpuEngine, root: Path) -> EdgeTpu:
 
 def _without_edgetpu(settings: Model, cpu: CpuEngine, health: Health, why: ModelError) -> CpuEngine:
     """No compiled model: the CPU alone. Whoever asked for the Edge TPU is told, or refused."""
-    if settings.accelerator == "edgetpu" and settings.require_edgetpu:
+    if settings.require_edgetpu:
         cpu.close()
         raise EngineError(f"model.require_edgetpu is set, and the Edge TPU cannot be used: {why}") from why
     health.fact("edgetpu", str(why))
-    if settings.accelerator == "edgetpu":
+    if settings.expects_edgetpu:
         health.problem(PART, f"{why}; the CPU carries on")
         log.warning("%s; the CPU carries on", why)
     else:

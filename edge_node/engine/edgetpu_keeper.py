@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_node.config.models import Model
 from edge_node.engine.edgetpu import EdgeTpu, EdgeTpuEngine
 from edge_node.engine.edgetpu_discovery import ROOT, find_hardware, heat_advice
 from edge_node.engine.edgetpu_process import EdgeTpuError, StoppedError
@@ -53,17 +54,19 @@ class RetryPolicy:
 
 
 class Keeper:
-    """Owns the Edge TPU's thread. ``expected``: the absence of an Edge TPU is a problem, not just how things are."""
+    """Owns the Edge TPU's thread. Where ``settings`` expect an Edge TPU its absence is a problem, not just how things are."""
 
-    def __init__(self, edgetpu: EdgeTpu, health: Health, *, expected: bool, policy: RetryPolicy, root: Path = ROOT) -> None:
+    def __init__(self, edgetpu: EdgeTpu, health: Health, settings: Model, *, policy: RetryPolicy, root: Path = ROOT) -> None:
         self._edgetpu = edgetpu
         self._health = health
-        self._expected = expected
+        self._expected = settings.expects_edgetpu
+        self._required = settings.require_edgetpu
         self._policy = policy
         self._root = root
         self._current: EdgeTpuEngine | None = None
         self._problem: EdgeTpuError | None = None
         self._tried = threading.Event()
+        self._outcome_lock = threading.Lock()
         self._stopping = False
         self._failures = 0
         self._last_fault: float | None = None
@@ -89,10 +92,20 @@ class Keeper:
             self._wake()
 
     def wait_for_first_attempt(self, seconds: float, give_up: Callable[[], bool]) -> None:
-        """Wait until the first start succeeded or failed, ``seconds`` at most, or until ``give_up`` says so."""
+        """Wait until the first start succeeded or failed, ``seconds`` at most, or until ``give_up`` says so.
+
+        An Edge TPU that takes longer is a problem until there is an outcome.
+        """
         deadline = time.monotonic() + seconds
-        while not self._tried.wait(ASK_S) and time.monotonic() < deadline and not give_up():
-            pass
+        while not self._tried.wait(ASK_S) and not give_up():
+            if time.monotonic() >= deadline:
+                self._not_ready_after(seconds)
+                return
+
+    def _not_ready_after(self, seconds: float) -> None:
+        with self._outcome_lock:  # an outcome that comes now is told behind this
+            if not self._required and not self._tried.is_set():
+                self._tell(f"the Edge TPU is not ready after {seconds:.0f} s; the CPU carries on")
 
     @property
     def trouble(self) -> str:
@@ -146,7 +159,7 @@ class Keeper:
     def _started(self, engine: EdgeTpuEngine) -> None:
         self._problem = None
         self._current = engine
-        self._tried.set()
+        self._first_outcome()
         self._health.problem(PART, None)
         self._health.count("edgetpu_starts")
         self._health.fact("edgetpu", engine.description)
@@ -157,13 +170,19 @@ class Keeper:
     def _not_started(self, error: EdgeTpuError) -> None:
         self._failures += 1
         self._problem = error.bare()
-        self._tried.set()
+        self._first_outcome()
         self._health.fact("edgetpu", str(error))
         self._health.count("edgetpu_start_failures")
+        if self._required and self._last_fault is None:
+            return  # nothing carries on: whoever waits for the first attempt ends with this error
         if self._expected or self._last_fault is not None:
             self._tell(f"{error}; the CPU carries on")
         elif self._failures == 1:
             log.info("no Edge TPU: %s; the CPU is used", error)
+
+    def _first_outcome(self) -> None:
+        with self._outcome_lock:
+            self._tried.set()
 
     def _watch(self, engine: EdgeTpuEngine) -> None:
         """Until it failed, died or is to be stopped."""

@@ -33,7 +33,7 @@ def try_model(config: Config, frame: Frame) -> str:
     """The accelerator at work on a picture of the camera. Raises ``ModelError``, ``EngineError``."""
     health = Health()
     wanted = config.model
-    if wanted.accelerator == "edgetpu":
+    if wanted.expects_edgetpu:
         wanted = Model.model_validate({**wanted.model_dump(), "require_edgetpu": True})
     engine = create_engine(wanted, health)
     try:

@@ -140,6 +140,12 @@ def test_a_login_of_the_camera_that_cannot_be_read_is_one_mistake_among_others(t
     ]
 
 
+def test_an_edge_tpu_that_is_required_and_never_to_be_used_is_a_mistake() -> None:
+    found = problems(None, {}, ("model.accelerator=cpu", "model.require_edgetpu=true"))
+    assert found == ["--set model.require_edgetpu=true: model.require_edgetpu: should be false where model.accelerator is cpu"]
+    assert load(None, {}, ("model.accelerator=auto", "model.require_edgetpu=true")).model.require_edgetpu
+
+
 def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert problems(tmp_path / "none.yaml") == [f"{tmp_path}/none.yaml: no such file; write one with: edge-node setup"]
 

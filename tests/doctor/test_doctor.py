@@ -145,6 +145,20 @@ def test_a_cpu_node_is_not_asked_about_edge_tpus(doctor):
     assert "model (edgetpu)" not in found
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "require", "code", "state"),
+    [("edgetpu", "false", 1, "wrong"), ("auto", "true", 1, "wrong"), ("auto", "false", 0, "note")],
+)
+def test_a_model_for_the_cpu_only_is_wrong_where_an_edge_tpu_is_expected(doctor, accelerator, require, code, state):
+    found_code, found = doctor(model__name="marker", model__accelerator=accelerator, model__require_edgetpu=require)
+    assert (found_code, found["Edge TPU"]["state"]) == (code, state)
+
+
+def test_a_root_that_is_not_there_is_told(tmp_path, capsys):
+    assert main(["doctor", "--root", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: no such folder" in capsys.readouterr().err
+
+
 def test_missing_models_and_cameras_are_wrong(doctor, root):
     code, found = doctor(model__directory=root, camera__source="/dev/video97")
     assert code == 1

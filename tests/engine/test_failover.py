@@ -271,6 +271,30 @@ def test_required_and_absent_is_an_error(created, tpu):
         created(require_edgetpu=True)
 
 
+@pytest.mark.parametrize("accelerator", ["edgetpu", "auto"])
+def test_required_and_there_is_used_from_the_first_square_on(created, accelerator):
+    assert created(accelerator=accelerator, require_edgetpu=True).infer([grey], shapes)[0].accelerator == "edgetpu"
+
+
+def test_required_means_the_same_with_auto(created, tpu):
+    tpu.control.present = 0
+    with pytest.raises(EngineError, match=r"model\.require_edgetpu is set, and the Edge TPU cannot be used: no Edge TPU on USB or PCIe"):
+        created(accelerator="auto", require_edgetpu=True)
+
+
+def test_one_that_hangs_while_it_is_opened_is_a_problem_until_it_starts(created, tpu, health, monkeypatch, caplog):
+    monkeypatch.setattr("edge_node.engine.create.FIRST_ATTEMPT_S", 1.0)
+    tpu.control.open_hangs = 1
+    engine = created()
+    assert health.problems()["accelerator"] == "the Edge TPU is not ready after 1 s; the CPU carries on"
+    assert "the Edge TPU is not ready after 1 s; the CPU carries on" in caplog.messages
+    assert engine.infer([grey], shapes)[0].accelerator == "cpu"
+    (hanging,) = [pid for pid in children_of(os.getpid()) if b"edgetpu_child.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(hanging, signal.SIGKILL)
+    wait_until(lambda: engine.accelerator == "edgetpu")
+    wait_until(lambda: "accelerator" not in health.problems())
+
+
 def test_required_without_a_library_is_an_error(created, monkeypatch):
     monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
     with pytest.raises(EngineError, match=r"libedgetpu is not installed \(libedgetpu\.so\.1: cannot open shared object file"):
@@ -326,6 +350,7 @@ def test_a_required_edge_tpu_that_is_absent_ends_the_node_with_exit_code_1(tpu, 
     _, errors = node.communicate(timeout=60)
     assert node.returncode == 1
     assert "model.require_edgetpu is set, and the Edge TPU cannot be used: no Edge TPU" in errors
+    assert "the CPU carries on" not in errors
     assert "Traceback" not in errors
 
 
