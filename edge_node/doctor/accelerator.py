@@ -32,8 +32,8 @@ def examine_accelerator(settings: Model, root: Path) -> Iterator[Finding]:
         return
     hardware = find_hardware(root)
     yield from _devices(hardware, settings, root)
-    child = ChildProcess(ChildSpec(list_only=True))
     try:
+        child = ChildProcess(ChildSpec(list_only=True))
         library = child.start(deadline_s=LIST_S)
         child.end(polite=True)
     except EdgeTpuError as error:

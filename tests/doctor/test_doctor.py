@@ -227,6 +227,12 @@ def test_listing_devices_leaves_no_process_behind(root, tpu):
     assert children() <= before
 
 
+def test_a_process_that_cannot_be_started_is_wrong(root, tpu, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    found = {finding.part: finding for finding in examine_accelerator(Model(accelerator="edgetpu"), root)}
+    assert "the process for the Edge TPU cannot be started: No such file" in found["libedgetpu"].text
+
+
 def test_the_pycoral_of_pypi_is_told_apart(tmp_path, monkeypatch):
     (tmp_path / "pycoral").mkdir()
     (tmp_path / "pycoral/__init__.py").touch()
