@@ -11,7 +11,7 @@ from typing import Any
 from edge_node import log
 from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
-from edge_node.errors import EXIT_OK
+from edge_node.errors import EXIT_OK, UsageError
 
 COLUMNS = (
     "date", "version", "source", "model", "runtime", "accelerator", "threads", "people", "inferences_per_frame", "frames",
@@ -44,7 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = loader(arguments, overrides_of(values))()
     log.configure(config.log.model_copy(update={"level": "warning"}))
     from edge_node.bench.measure import measure  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
+    from edge_node.bench.process import machine  # noqa: PLC0415 - the same
 
+    if arguments.row:
+        _row_file(arguments.row, machine().name)  # what cannot be kept is told before the measurement
     result = asdict(measure(config, arguments.runs, arguments.frames))
     print(json.dumps(result, indent=1) if arguments.json else _text(result))
     if arguments.row:
@@ -53,15 +56,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def append_row(folder: Path, result: dict[str, Any]) -> Path:
-    """One more row in the machine's file; returns the file."""
-    path = folder / f"{result['machine']['name']}.csv"
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = not path.exists()
+    """One more row in the machine's file; returns the file. Raises ``UsageError`` when it cannot be written."""
+    path = _row_file(folder, result["machine"]["name"])
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if fresh:
+        if file.tell() == 0:
             writer.writeheader()
         writer.writerow(row_of(result))
+    return path
+
+
+def _row_file(folder: Path, machine_name: str) -> Path:
+    """The machine's file, which can be written: an empty one where there was none."""
+    path = folder / f"{machine_name}.csv"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        reason = "is no folder" if folder.is_file() else f"{path.name} cannot be written there: {error.strerror or error}"
+        raise UsageError(f"--row {folder}: {reason}") from None
     return path
 
 

@@ -77,6 +77,15 @@ def test_a_row_of_the_machine_is_kept(result):
     assert float(rows[1]["ratio"]) == measured["ratio"]
 
 
+@pytest.mark.parametrize(("place", "why"), [("/proc/none", ".csv cannot be written there: No such file"), (__file__, "is no folder")])
+def test_a_place_for_rows_that_cannot_be_written_is_told_before_the_measurement(place, why, capsys):
+    assert main(["bench", "--source", "synthetic", "--row", place, "--set", "model.name=marker", "--set", "mqtt.enabled=false"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"--row {place}: ")
+    assert why in told.err
+
+
 def bench_check():
     path = str(ROOT / "scripts" / "bench-check")
     loader = importlib.machinery.SourceFileLoader("bench_check", path)
