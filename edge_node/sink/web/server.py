@@ -5,6 +5,7 @@ frames and holds nobody back.
 """
 
 import asyncio
+import errno
 import functools
 import http
 import logging
@@ -30,6 +31,7 @@ SOCKET_PATH = "/live"
 START_S = 5.0
 MAX_REQUEST_BYTES = 64 * 1024
 SEND_BUFFER_BYTES = 64 * 1024
+_HOST_ADVICE = "give an address of this machine, or 0.0.0.0 for all of them"
 _PAGE = Path(__file__).parent / "page"
 _TYPES = MappingProxyType(
     {
@@ -230,8 +232,11 @@ def _page_files() -> dict[str, bytes]:
 
 def _why_not(config: Web, error: OSError | UnicodeError) -> str:
     if isinstance(error, socket.gaierror | UnicodeError):  # UnicodeError: no name at all, such as a..b
-        return f"web.host: unknown host {config.host}; give an address of this machine, or 0.0.0.0 for all of them"
-    return f"web.port: {config.host}:{config.port} cannot be listened on: {error.strerror or error}; choose another port"
+        return f"web.host: unknown host {config.host}; {_HOST_ADVICE}"
+    reason = f"{config.host}:{config.port} cannot be listened on: {error.strerror or error}"
+    if error.errno in (errno.EADDRINUSE, errno.EACCES):
+        return f"web.port: {reason}; choose another port"
+    return f"web.host: {reason}; {_HOST_ADVICE}"
 
 
 def _denial(denied: Denied) -> Response:

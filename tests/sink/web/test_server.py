@@ -167,6 +167,11 @@ def test_an_unknown_host_is_told(serve: Serve, host: str) -> None:
         serve(f"web.host={host}", token="right")
 
 
+def test_a_host_of_another_machine_is_told(serve: Serve) -> None:
+    with pytest.raises(SinkError, match=r"^web.host: 192.0.2.1:0 cannot be listened on: .*; give an address of this machine"):
+        serve("web.host=192.0.2.1", token="right")
+
+
 def test_a_certificate_that_cannot_be_used_is_told(serve: Serve) -> None:
     with pytest.raises(SinkError, match=r"web.certificate_file: /none.pem cannot be used"):
         serve("web.certificate_file=/none.pem")
