@@ -40,7 +40,7 @@ def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress
             progress(file.bytes, file.bytes)
             return path
         folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
+        part = _part_of(path)
         with _opened(part) as output:
             _lock(output, path)
             try:
@@ -65,10 +65,17 @@ def _told_plainly(file: ModelFile, folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            with contextlib.suppress(OSError):
+                _part_of(folder / file.file).unlink()  # a full disk troubles more than this program
             free = shutil.disk_usage(folder).free if folder.is_dir() else 0
             needed = f"{file.bytes / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB free"
             raise ModelError(f"{folder}: no space left for {file.file}: {needed}; free some or choose another --directory") from error
         raise ModelError(f"{error.filename or folder}: {error.strerror or error}; choose another --directory") from error
+
+
+def _part_of(path: Path) -> Path:
+    """What is there of ``path`` while it is fetched."""
+    return path.with_name(path.name + ".part")
 
 
 def _opened(part: Path) -> IO[bytes]:

@@ -118,13 +118,14 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_with_what_is_needed(server, tmp_path, monkeypatch):
+def test_a_full_disk_is_told_with_what_is_needed_and_is_not_left_full(server, tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(fetching.os, "fsync", full)
     with pytest.raises(ModelError, match=r"no space left .* 2\.9 MB are needed"):
         fetch(listed(server.server_port), tmp_path, None, nothing)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_in_place_of_the_file_to_be_is_not_followed(shared, tmp_path):
