@@ -23,3 +23,11 @@ def test_a_number_of_something_is_positive(words: list[str], text: str, capsys: 
         main([*words, text])
     assert end.value.code == 2
     assert f"argument {words[-1]}: {text!r} is not a positive number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e300", "long"])
+def test_seconds_are_more_than_none_and_can_be_waited_for(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["demo", f"--seconds={text}"])
+    assert end.value.code == 2
+    assert f"{text!r} is not a number of seconds above 0" in capsys.readouterr().err
