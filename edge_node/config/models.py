@@ -201,7 +201,7 @@ class HomeAssistant(Section):
     """Discovery by Home Assistant, over the same broker."""
 
     enabled: bool = Field(False, description="Announce this node to Home Assistant.")
-    prefix: str = Field("homeassistant", pattern=r"^[^#+]+$", description="Home Assistant's discovery prefix.")
+    prefix: str = Field("homeassistant", pattern=r"^[^#+\x00-\x1f\x7f]{1,256}$", description="Home Assistant's discovery prefix.")
 
 
 class Zone(Section):

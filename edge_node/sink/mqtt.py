@@ -20,7 +20,7 @@ from edge_node.sink.mqtt_poses import EveryPose, NewestPose, PoseLane, PosePolic
 from edge_node.sink.mqtt_scene import SceneSpeaker
 from edge_node.sink.mqtt_session import Login, Session
 from edge_node.sink.mqtt_tuning import TuningSpeaker
-from edge_node.sink.outbox import Outbox, runtime_directory
+from edge_node.sink.outbox import MESSAGE, Outbox, runtime_directory
 from edge_node.sink.outgoing import Incoming, Outgoing, Speaker
 from edge_node.tuning import Action, Tuning
 
@@ -77,7 +77,7 @@ class MqttSink:
             self._lane.settle(SETTLE_S)
         for speaker in self._speakers:
             self._say(speaker.saw(people))
-        self._outbox.pump()
+        self._outbox.pump(others_under_way=bool(self._direct))
         self._flush()
 
     def tick(self) -> None:
@@ -85,7 +85,7 @@ class MqttSink:
         self._keep_up()
         for speaker in self._speakers:
             self._say(speaker.tick())
-        self._outbox.pump()
+        self._outbox.pump(others_under_way=bool(self._direct))
         self._flush()
         self._report_stall()
 
@@ -112,6 +112,12 @@ class MqttSink:
         """See ``Listener``; on the network thread."""
         self._lane.answered(session)
 
+    def refused(self, session: Session, what: str) -> None:
+        """See ``Listener``."""
+        text = f"the broker at {session.place} {what}"
+        if self._health.problem(MESSAGE, text):
+            log.warning("%s", text)
+
     def received(self, message: Incoming) -> None:
         """See ``Listener``; on the network thread."""
         self._received.append(message)
@@ -137,6 +143,8 @@ class MqttSink:
 
     def _use(self, session: Session | None) -> None:
         self._session = session
+        if session is not None:
+            self._health.problem(MESSAGE, None)  # of the last connection; this broker may take more
         self._direct.clear()
         self._outbox.attach(session.publish if session else None)
         if session is not None:
@@ -144,7 +152,7 @@ class MqttSink:
                 session.subscribe(topic_filter)
             for speaker in self._speakers:
                 self._say(speaker.connected())
-            self._outbox.pump()
+            self._outbox.pump(others_under_way=bool(self._direct))
         self._lane.attach(session)
         self._flush()
 
@@ -181,7 +189,7 @@ class MqttSink:
         while not done() and time.monotonic() < deadline_s and not self._stop_waiting.is_set():
             time.sleep(0.002)
             self._keep_up()
-            self._outbox.pump()
+            self._outbox.pump(others_under_way=bool(self._direct))
             self._flush()
 
 

@@ -138,7 +138,10 @@ class Link:
         self._brief = self._brief + 1 if time.monotonic() - self._connected_at_s < BRIEF_S else 0
         if self._brief < BRIEF_TIMES:
             return ""
-        return f" again and again: is there another client with the id {self._login.client_id!r}, a second node of this name?"
+        return (
+            " again and again: does it find a message too large (its log may say so), "
+            f"or is there another client with the id {self._login.client_id!r}, a second node of this name?"
+        )
 
     def _say_why_not(self, broker: Broker, text: str) -> None:
         self._why_not[broker] = text

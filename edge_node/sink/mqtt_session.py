@@ -1,6 +1,7 @@
 """One connection to one broker, from CONNECT to its loss. A new connection is a new ``Session``, so nothing stale survives in it."""
 
 import contextlib
+import itertools
 import logging
 import select
 import socket
@@ -12,7 +13,7 @@ from typing import Any, Literal, Protocol
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_node.errors import SinkError
@@ -65,6 +66,9 @@ class Listener(Protocol):
     def answered(self, session: "Session") -> None:
         """The broker has answered a probe: it has read everything sent before."""
 
+    def refused(self, session: "Session", what: str) -> None:
+        """The broker takes no message such as the one just published; once for each topic. On the thread that publishes."""
+
     def received(self, message: Incoming) -> None:
         """A message on a subscribed topic."""
 
@@ -105,6 +109,9 @@ class Session:
         self._said_denied: set[str] = set()
         self._said_oversized = False
         self._properties: dict[tuple[int | None, bytes | None], Properties] = {}
+        self._max_packet_bytes: int | None = None
+        self._said_refused: set[str] = set()
+        self._refused_ids = itertools.count(-1, -1)
         self._client = self._make_client()
 
     def open(self) -> None:
@@ -124,10 +131,25 @@ class Session:
             raise self._refusal
 
     def publish(self, message: Outgoing) -> int | None:
-        """Queue a message; returns its id, or ``None`` when the connection is gone."""
+        """Queue a message; returns its id, or ``None`` when the connection is gone.
+
+        One that is larger than the broker takes is told to the listener and counts as acknowledged: sending it would end the
+        connection, now and each time again.
+        """
         properties = self._properties_of(message.expiry_s, message.correlation) if self.protocol == "5" else None
+        if self._max_packet_bytes is not None and _packet_bytes(message, properties) > self._max_packet_bytes:
+            return self._refuse(message, self._max_packet_bytes)
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
         return info.mid if info.rc == paho.MQTT_ERR_SUCCESS else None
+
+    def _refuse(self, message: Outgoing, limit_bytes: int) -> int:
+        if message.topic not in self._said_refused:
+            self._said_refused.add(message.topic)
+            what = f"takes no more than {limit_bytes} bytes: a message of {len(message.payload)} on {message.topic} is not delivered"
+            self._listener.refused(self, what)
+        message_id = next(self._refused_ids)
+        self._listener.acknowledged(self, message_id)
+        return message_id
 
     def probe(self) -> None:
         """Ask for a sign of life: the broker answers in the order it reads, which QoS 0 alone never shows.
@@ -241,7 +263,7 @@ class Session:
             properties.CorrelationData = correlation
         return properties
 
-    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Properties | None) -> None:
+    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Properties | None) -> None:
         if reason.is_failure:
             name = reason.getName()
             version_unknown = name == "Unsupported protocol version" and self.protocol == "5"
@@ -251,6 +273,7 @@ class Session:
             )
         else:
             self._refusal = None
+            self._max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
         self._connack.set()
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Properties | None) -> None:
@@ -293,6 +316,13 @@ class Session:
                 getattr(properties, "CorrelationData", None),
             )
         )
+
+
+def _packet_bytes(message: Outgoing, properties: Properties | None) -> int:
+    """The size of a PUBLISH packet as MQTT counts it, from the first byte of its header to the last of the payload."""
+    packed = b"" if properties is None else properties.pack()  # type: ignore[no-untyped-call]
+    variable_bytes = 2 + len(message.topic.encode()) + (2 if message.qos else 0) + len(packed) + len(message.payload)
+    return 1 + len(VariableByteIntegers.encode(variable_bytes)) + variable_bytes  # type: ignore[no-untyped-call]
 
 
 def _tune_socket(_client: paho.Client, _data: Any, sock: Any) -> None:

@@ -61,5 +61,8 @@ class _Deaf:
     def answered(self, session: Session) -> None:
         pass
 
+    def refused(self, session: Session, what: str) -> None:
+        pass
+
     def received(self, message: Incoming) -> None:
         pass

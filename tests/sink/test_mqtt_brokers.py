@@ -10,6 +10,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_node.errors import SinkError
 from edge_node.sink.mqtt_link import ROUND_WAIT_S
+from edge_node.sink.outgoing import Outgoing
 from tests.sink.parts import free_port, wait_for
 
 ACL = Path(__file__).parents[2] / "systemd" / "mosquitto-acl.example"
@@ -65,6 +66,53 @@ def test_a_second_client_with_the_same_id_is_told_apart_from_an_outage(broker, s
     first.online()
     sender(f"mqtt.port={broker.port}", "mqtt.client_id=twin").online()
     wait_for(lambda: "a second node of this name?" in caplog.text, 20)
+
+
+# ---- limits of a broker
+
+
+HOME_ASSISTANT = "homeassistant.enabled=true"  # its discovery message has more than 10,000 bytes
+
+
+def test_what_is_larger_than_the_broker_says_it_takes_is_named_and_not_sent(mosquitto_with, ear_at, sender, caplog):
+    broker = mosquitto_with("allow_anonymous true", "max_packet_size 4000")
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}", HOME_ASSISTANT)
+    wait_for(lambda: "mqtt_message" in node.health.problems())
+    node.run(1.5, 30)
+    wait_for(lambda: ear.of("pose") and ear.of("event/presence"))
+    said = f"the broker at localhost:{broker.port} takes no more than 4000 bytes: a message of "
+    assert caplog.text.count(said) == 1
+    assert node.health.problems()["mqtt_message"].startswith(said)
+    assert "mqtt_connection_lost" not in node.health.report().counters
+
+
+def test_a_message_as_large_as_the_broker_takes_is_sent_and_one_byte_more_is_not(mosquitto_with, ear_at, sender):
+    broker = mosquitto_with("allow_anonymous true", "max_packet_size 4000")
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}")
+    node.online()
+    session = wait_for(lambda: node.sink._session)
+    for size in range(3900, 4001):
+        session.publish(Outgoing("edge_node/v1/n1/size", b"x" * size))
+        session.flush()
+    wait_for(lambda: "mqtt_message" in node.health.problems())
+    refused_bytes = int(node.health.problems()["mqtt_message"].partition("a message of ")[2].split()[0])
+    wait_for(lambda: len(ear.of("size")[-1].payload) == refused_bytes - 1 if ear.of("size") else False)
+    assert "mqtt_connection_lost" not in node.health.report().counters
+
+
+@pytest.mark.parametrize(("limit", "protocol"), [("max_packet_size", "3.1.1"), ("message_size_limit", "auto")])
+def test_a_message_that_makes_the_broker_hang_up_is_given_up_and_the_rest_goes_on(mosquitto_with, ear_at, sender, limit, protocol):
+    broker = mosquitto_with("allow_anonymous true", f"{limit} 4000")
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}", HOME_ASSISTANT, f"mqtt.protocol={protocol}")
+    wait_for(lambda: "mqtt_message" in node.health.problems())
+    lost = node.health.report().counters["mqtt_connection_lost"]
+    node.run(2.0, 30)
+    wait_for(lambda: ear.of("pose") and ear.of("event/presence") and ear.of("state"))
+    assert "on homeassistant/device/edge_node_n1/config: not delivered" in node.health.problems()["mqtt_message"]
+    assert node.health.report().counters["mqtt_connection_lost"] == lost
 
 
 # ---- versions
