@@ -33,6 +33,11 @@ class About:
     camera: str
 
 
+def health_expiry_s(interval_s: float) -> int:
+    """When a health message of a node that says one every ``interval_s`` expires."""
+    return max(int(HEALTH_OUTLIVES * interval_s), 10)
+
+
 class NodeSpeaker:
     """Speaks for the node. ``about`` is asked about once a second; ``boot`` is the same in all messages of this run."""
 
@@ -74,7 +79,7 @@ class NodeSpeaker:
             # The first after connecting may be of a node that has just begun: the next comes soon.
             self._health_due_s = now_s + (min(interval_s, FIRST_HEALTH_S) if self._health_is_first else interval_s)
             self._health_is_first = False
-            yield self._outgoing("health", encode(self._health_now()), 0, expiry_s=max(int(HEALTH_OUTLIVES * interval_s), 10))
+            yield self._outgoing("health", encode(self._health_now()), 0, health_expiry_s(interval_s))
 
     def heard(self, message: Incoming) -> Iterable[Outgoing]:  # noqa: ARG002 - nothing is asked of it
         return ()

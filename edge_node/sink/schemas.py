@@ -6,8 +6,11 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from edge_node import __version__
-from edge_node.config.models import NODE_NAME_PATTERN
+from edge_node.config.models import NODE_NAME_PATTERN, Mqtt
 from edge_node.sink.messages import CONTENT_TYPE, PAYLOADS, ROOT, SCHEMA_ID
+from edge_node.sink.mqtt_node import health_expiry_s
+from edge_node.sink.mqtt_scene import EVENT_EXPIRY_S
+from edge_node.sink.mqtt_tuning import ANSWER_EXPIRY_S
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
 
@@ -25,15 +28,24 @@ class _Topic:
     text: str
 
 
+# What can be set is described as it is by default.
+_POSE_EXPIRY_S = Mqtt().expiry_s
+_HEALTH_EXPIRY_S = health_expiry_s(Mqtt().health_interval_s)
 _TOPICS = {
     "status": _Topic("status", "status", "send", 1, True, None, "Whether the node is there; also its last will."),
     "info": _Topic("info", "info", "send", 1, True, None, "What does not change while the node runs."),
-    "health": _Topic("health", "health", "send", 0, True, 90, "How the node does, every mqtt.health_interval_s."),
-    "pose": _Topic("pose", "pose", "send", 0, False, 5, "Everybody in one processed frame. Newest wins: a slow line misses frames."),
+    "health": _Topic("health", "health", "send", 0, True, _HEALTH_EXPIRY_S, "How the node does, every mqtt.health_interval_s."),
+    "pose": _Topic(
+        "pose", "pose", "send", 0, False, _POSE_EXPIRY_S, "Everybody in one processed frame. Newest wins: a slow line misses frames."
+    ),
     "state": _Topic("state", "state", "send", 1, True, None, "What the scene is like, on change, at most once a second."),
-    "event": _Topic("event/{kind}", "event", "send", 1, False, 300, "Something happened: presence, zone_entered, zone_left, fall."),
+    "event": _Topic(
+        "event/{kind}", "event", "send", 1, False, EVENT_EXPIRY_S, "Something happened: presence, zone_entered, zone_left, fall."
+    ),
     "config": _Topic("config", "config", "send", 1, True, None, "The tunable values in force."),
-    "result": _Topic("result", "result", "send", 1, False, 60, "The answer to a request that names no response topic of its own."),
+    "result": _Topic(
+        "result", "result", "send", 1, False, ANSWER_EXPIRY_S, "The answer to a request that names no response topic of its own."
+    ),
     "set": _Topic("set/{key}", "set", "receive", 1, False, None, "Tune a key: mqtt.max_rate_hz, or mqtt/max_rate_hz. null resets it."),
     "cmd": _Topic("cmd/{verb}", "cmd", "receive", 1, False, None, "Do something: reload, reset_tuning, restart, announce, …"),
 }

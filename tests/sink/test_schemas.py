@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from edge_node.sink.schemas import json_schemas
+from edge_node.sink.schemas import asyncapi, json_schemas
 from tests.sink.parts import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +111,20 @@ def test_every_message_of_a_run_over_a_clip_conforms(broker, ear_at, shared, val
             validators[kind].validate(heard.json)
             kinds.add(kind)
     assert kinds >= {"status", "info", "health", "config", "pose", "state"}
+
+
+def test_messages_expire_when_the_asyncapi_document_says(broker, ear_at, sender):
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}", "state.presence_on_s=0.0")
+    wait_for(lambda: ear.of("config"))
+    ear.client.publish("edge_node/v1/n1/cmd/nothing", b"", qos=1)
+    node.run(0.5, 30)
+    wait_for(lambda: ear.of("result") and ear.of("event/presence") and ear.of("pose"))
+    operations = asyncapi()["operations"]
+    for name in ("status", "info", "health", "pose", "state", "event", "config", "result"):
+        heard = [h for h in ear.of("#") if h.topic.split("/")[3] == name]
+        said = {getattr(h.properties, "MessageExpiryInterval", None) for h in heard}
+        assert said == {operations[f"send_{name}"]["bindings"]["mqtt"].get("messageExpiryInterval")}, name
 
 
 # ---- the page for those who write a subscriber
