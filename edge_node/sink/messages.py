@@ -27,10 +27,17 @@ SCHEMA_ID = "edge_node/v1"
 COORDINATES_PER_PERSON = 3 * len(KEYPOINTS)
 LAST_TS = 253_402_300_799.0
 """The end of the year 9999, seconds since 1970: as far as calendars go."""
+LAST_NUMBER = 2**53 - 1
+"""Up to here every reader of JSON counts exactly."""
+LARGEST_SIDE_PX = 65_535
+"""No JPEG and no video is larger."""
+FARTHEST = 10_000.0
+"""Frames from the top left: beyond anything that a joint near a picture, however narrow, can be at."""
 
 Version = Annotated[Literal[1], Field(description="Version of the payload; it grows only when a reader would have to change.")]
 Timestamp = Annotated[float, Field(description="Wall clock, seconds since 1970.")]
 Score = Annotated[float, Field(ge=0, le=1)]
+Coordinate = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
 Boot = Annotated[str, Field(description="Drawn anew each time the node starts.")]
 Problems = Annotated[
     dict[str, str], Field(description="What is wrong at the moment: part of the node to one line of text; empty when all is well.")
@@ -43,13 +50,13 @@ class NamedKeypoint(TypedDict):
     """One joint, in the format `named`."""
 
     name: str
-    x: float
-    y: float
+    x: Coordinate
+    y: Coordinate
     score: Score
 
 
 FlatKeypoints = Annotated[
-    list[float],
+    list[Coordinate],
     Field(
         min_length=COORDINATES_PER_PERSON,
         max_length=COORDINATES_PER_PERSON,
@@ -62,9 +69,9 @@ NamedKeypoints = Annotated[list[NamedKeypoint], Field(min_length=len(KEYPOINTS),
 class PosePerson(TypedDict):
     """One body. Coordinates are 0..1 of the frame from its top left; a joint outside the picture lies beyond that."""
 
-    id: Annotated[int, Field(ge=1, description="Identity within this run of the node.")]
+    id: Annotated[int, Field(ge=1, le=LAST_NUMBER, description="Identity within this run of the node.")]
     score: Score
-    box: Annotated[list[float], Field(min_length=4, max_length=4, description="x0, y0, x1, y1.")]
+    box: Annotated[list[Coordinate], Field(min_length=4, max_length=4, description="x0, y0, x1, y1.")]
     keypoints: Annotated[FlatKeypoints | NamedKeypoints, Field(description="Flat or named, as the key mqtt.format says.")]
 
 
@@ -72,12 +79,12 @@ class Pose(TypedDict):
     """Everybody in one processed frame; also a line of a recording."""
 
     v: Version
-    seq: Annotated[int, Field(ge=0, description="Number of the frame in this run; numbers missing were not published.")]
+    seq: Annotated[int, Field(ge=0, le=LAST_NUMBER, description="Number of the frame in this run; numbers missing were not published.")]
     ts: Annotated[float, Field(ge=0, le=LAST_TS, description="When the frame was captured: wall clock, seconds since 1970.")]
     age_ms: Annotated[float, Field(ge=0, le=1000 * LAST_TS, description="Time from capture to the making of this message.")]
     accelerator: Accelerator
-    width: Annotated[int, Field(ge=1, description="Of the frame, in pixels.")]
-    height: Annotated[int, Field(ge=1, description="Of the frame, in pixels.")]
+    width: Annotated[int, Field(ge=1, le=LARGEST_SIDE_PX, description="Of the frame, in pixels.")]
+    height: Annotated[int, Field(ge=1, le=LARGEST_SIDE_PX, description="Of the frame, in pixels.")]
     people: list[PosePerson]
 
 

@@ -64,6 +64,28 @@ def test_what_is_left_out_is_said(tmp_path, caplog):
     ]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("ts", value) for value in (1e300, -1)),
+        *(("seq", value) for value in (2**63, -1)),
+        *(("id", value) for value in (2**63, 0)),
+        *(("keypoints", value) for value in ([1e308] * 51, [0.5] * 50)),
+        *(("age_ms", 1e300), ("width", 10**9), ("height", 0), ("score", 7), ("box", [1e308, 0, 1, 1])),
+    ],
+)
+def test_a_value_that_no_node_says_damages_its_line(tmp_path, field, value):
+    path = tmp_path / "a.jsonl"
+    damaged = pose(people(1))
+    (damaged if field in damaged else damaged["people"][0])[field] = value
+    path.write_bytes(lines(1)[0] + orjson.dumps(damaged) + b"\n" + lines(3)[2])
+    assert seqs(path) == [0, 2]
+    damaged_named = pose(people(1), "named")
+    damaged_named["people"][0]["keypoints"][3]["x"] = 1e308
+    path.write_bytes(lines(1)[0] + orjson.dumps(damaged_named) + b"\n")
+    assert seqs(path) == [0]
+
+
 @settings(max_examples=25, deadline=None)
 @given(share=st.floats(0.05, 0.99))
 def test_a_compressed_recording_that_was_cut_off_gives_its_whole_lines(tmp_path_factory, share):
