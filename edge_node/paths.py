@@ -1,4 +1,4 @@
-"""Where this node keeps files of its own: state that must last, and what can be fetched or computed again."""
+"""Where this node keeps files of its own: state that must last, what can be fetched or computed again, and what a restart may take."""
 
 import functools
 import logging
@@ -10,6 +10,7 @@ from edge_node.errors import ConfigError
 log = logging.getLogger(__name__)
 
 STATE_UNDER_SYSTEMD = "STATE_DIRECTORY"
+RUNTIME_UNDER_SYSTEMD = "RUNTIME_DIRECTORY"
 CREDENTIALS_UNDER_SYSTEMD = "CREDENTIALS_DIRECTORY"
 
 
@@ -29,6 +30,18 @@ def cache_directory() -> Path:
     if os.environ.get(STATE_UNDER_SYSTEMD):
         return state_directory() / "cache"
     return _xdg("XDG_CACHE_HOME", ".cache")
+
+
+def service_runtime_directory() -> Path | None:
+    """systemd's ``RuntimeDirectory``, on a RAM disk; ``None`` for a process that is no service."""
+    given = os.environ.get(RUNTIME_UNDER_SYSTEMD, "").split(":")[0]
+    return Path(given) if given else None
+
+
+def user_runtime_directory() -> Path | None:
+    """``$XDG_RUNTIME_DIR/edge-node``, on a RAM disk; ``None`` where the user has none. It may not exist yet."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(base) / "edge-node" if base and Path(base).is_dir() else None
 
 
 def models_directory(configured: str | None) -> Path:

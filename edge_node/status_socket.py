@@ -16,13 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edge_node import __version__
+from edge_node import __version__, paths
 from edge_node.errors import EdgeNodeError
 from edge_node.health import Health
 
 log = logging.getLogger(__name__)
 
-RUNTIME_UNDER_SYSTEMD = "RUNTIME_DIRECTORY"
 SERVICE_SOCKET = Path("/run/edge-node/status.sock")
 ANSWER_TIMEOUT_S = 2.0
 _LARGEST_ANSWER_BYTES = 1 << 20
@@ -95,8 +94,8 @@ class StatusSocket:
 
 def socket_path(name: str) -> Path:
     """Where the node ``name`` of this user, or the service this process is, serves its status."""
-    given = os.environ.get(RUNTIME_UNDER_SYSTEMD, "").split(":")[0]
-    return Path(given) / SERVICE_SOCKET.name if given else _user_directory() / f"{name}.sock"
+    service = paths.service_runtime_directory()
+    return service / SERVICE_SOCKET.name if service else _user_directory() / f"{name}.sock"
 
 
 def running_sockets() -> list[Path]:
@@ -172,5 +171,4 @@ def _lock(path: Path, name: str) -> int:
 
 
 def _user_directory() -> Path:
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(base) / "edge-node" if base else Path(tempfile.gettempdir()) / f"edge-node-{os.getuid()}"
+    return paths.user_runtime_directory() or Path(tempfile.gettempdir()) / f"edge-node-{os.getuid()}"

@@ -24,6 +24,17 @@ def test_elsewhere_the_users_own_folders_are_used(monkeypatch: pytest.MonkeyPatc
     assert paths.models_directory("/models") == Path("/models")
 
 
+def test_what_a_restart_may_take_is_where_systemd_says_or_in_the_users_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}:/other")
+    assert paths.service_runtime_directory() == tmp_path
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    assert paths.service_runtime_directory() is None
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert paths.user_runtime_directory() == tmp_path / "edge-node"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "of a session that has ended"))
+    assert paths.user_runtime_directory() is None
+
+
 def test_a_systemd_credential_wins_over_the_environment_and_loses_its_line_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EDGE_NODE_MQTT_PASSWORD", "of the environment")
     assert paths.secret("mqtt-password") == "of the environment"

@@ -53,6 +53,14 @@ def test_service_uses_the_directory_systemd_made(runtime, monkeypatch):
         assert stat.S_IMODE((runtime / "service" / "status.sock").stat().st_mode) == 0o666
 
 
+def test_a_user_whose_runtime_directory_is_gone_is_served_in_the_temporary_one(runtime, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / "gone"))
+    monkeypatch.setattr("tempfile.tempdir", str(runtime))
+    with StatusSocket("hall", Health()):
+        assert running_sockets() == [runtime / f"edge-node-{os.getuid()}" / "hall.sock"]
+    assert not (runtime / "gone").exists()
+
+
 def test_nothing_is_left_when_the_node_ends(runtime):
     with StatusSocket("hall", Health()):
         pass

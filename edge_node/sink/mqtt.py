@@ -20,7 +20,7 @@ from edge_node.sink.mqtt_poses import EveryPose, NewestPose, PoseLane, PosePolic
 from edge_node.sink.mqtt_scene import SceneSpeaker
 from edge_node.sink.mqtt_session import Login, Session
 from edge_node.sink.mqtt_tuning import TuningSpeaker
-from edge_node.sink.outbox import MESSAGE, Outbox, runtime_directory
+from edge_node.sink.outbox import MESSAGE, Outbox
 from edge_node.sink.outgoing import Incoming, Outgoing, Speaker
 from edge_node.tuning import Action, Tuning
 
@@ -232,7 +232,7 @@ def _login(config: Config, will: bytes) -> Login:
 
 
 def _outbox(config: Config, health: Health) -> Outbox:
-    runtime = runtime_directory()
+    runtime = paths.service_runtime_directory() or paths.user_runtime_directory()
     disk = paths.state_directory() / f"spool-{config.node.name}.sqlite" if config.mqtt.spool.enabled else None
     volatile = runtime / f"waiting-{config.node.name}.sqlite" if runtime else None
     return Outbox(config.mqtt.spool, disk, volatile, health)

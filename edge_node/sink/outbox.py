@@ -5,7 +5,6 @@ outlives the process): nothing is written to the SD card. Once the broker is awa
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,15 +38,6 @@ class _UnderWay:
     number: int
     since_s: float
     message: Outgoing
-
-
-def runtime_directory() -> Path | None:
-    """Where messages wait while the broker is there: systemd's RuntimeDirectory or the user's; ``None`` when there is neither."""
-    under = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    if under:
-        return Path(under)
-    user = os.environ.get("XDG_RUNTIME_DIR", "")
-    return Path(user) / "edge-node" if user and Path(user).is_dir() else None
 
 
 class Outbox:
