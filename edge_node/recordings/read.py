@@ -2,7 +2,7 @@
 
 import gzip
 import logging
-import sys
+import os
 import time
 import zlib
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def looks_like_recording(path: Path) -> bool:
         with path.open("rb") as file:
             start = file.read(2)
     except OSError as error:
-        raise RecordingError(f"{path}: cannot be read: {error.strerror}") from error
+        raise _unreadable(path, error) from error
     return start == GZIP_MAGIC or start.startswith(b"{")
 
 
@@ -96,6 +96,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
             except (EOFError, zlib.error, gzip.BadGzipFile):
                 log.warning("%s: the compressed file was cut off after line %d", path, number)
                 return
+            except OSError as error:
+                raise _unreadable(path, error) from error
             if not line:
                 return
             number += 1
@@ -104,12 +106,16 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if path == STANDARD_INPUT:
-        yield sys.stdin.buffer
-        return
     try:
-        file = cast("IO[bytes]", gzip.GzipFile(path)) if is_compressed(path) else path.open("rb")
+        if path == STANDARD_INPUT:
+            file: IO[bytes] = os.fdopen(0, "rb", closefd=False)
+        else:
+            file = cast("IO[bytes]", gzip.GzipFile(path)) if is_compressed(path) else path.open("rb")
     except OSError as error:
-        raise RecordingError(f"{path}: cannot be read: {error.strerror}") from error
+        raise _unreadable(path, error) from error
     with file:
         yield file
+
+
+def _unreadable(path: Path, error: OSError) -> RecordingError:
+    return RecordingError(f"{path}: cannot be read: {error.strerror}")

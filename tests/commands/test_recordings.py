@@ -316,14 +316,17 @@ def test_export_writes_through_a_link_and_into_what_is_no_file(tmp_path, recordi
     assert Path("/dev/null").is_char_device()
 
 
-def test_export_of_standard_input_needs_the_name_of_a_file(tmp_path, recording, capsys, monkeypatch):
+def test_export_of_standard_input_needs_the_name_of_a_file(tmp_path, recording, capsys):
     says = "export: to which file? give -o OUT; it does not write to standard output"
     assert refused(capsys, "export", "-", "--to", "csv") == (2, says)
     assert refused(capsys, "export", recording, "--to", "csv", "-o", "-") == (2, says)
-    with recording.open() as file:
-        monkeypatch.setattr(sys, "stdin", file)
-        assert main(["export", "-", "-o", str(tmp_path / "a.csv")]) == 0
+    command = f"{sys.executable} -m edge_node export - -o {tmp_path}/a.csv"
+    assert subprocess.run(["sh", "-c", f"{command} < {recording}"], timeout=60, check=False).returncode == 0
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 61
+    done = subprocess.run(["sh", "-c", f"{command} <&-"], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "-: cannot be read: Bad file descriptor\n")
+    done = subprocess.run(["sh", "-c", f"{command} 0> {tmp_path}/b"], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "-: cannot be read: Bad file descriptor\n")
 
 
 # render
