@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", metavar="SOURCE", help="clip or camera to use (default: a sample clip, fetched once)")
     parser.add_argument("--directory", type=Path, metavar="DIR", help="folder of the model files (default: this node's own)")
     parser.add_argument(
-        "--seconds", type=duration_s, metavar="S", help="end so long after the first pose (default: at the end of the clip; 10 s without one)"
+        "--seconds",
+        type=duration_s,
+        metavar="S",
+        help="end so long after the first pose (default: at the end of the clip; 10 s without one)",
     )
     parser.add_argument("--page", action="store_true", help="also serve the live page")
 

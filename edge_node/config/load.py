@@ -3,6 +3,7 @@
 Every mistake is reported at once, each as ``file:line:column: key: what is wrong``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,8 @@ from edge_node.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "EDGE_NODE__"
 Loc = tuple[str | int, ...]
+_SUBJECT = re.compile(r"^\w+ should\b")
+"""Of pydantic's messages: Input, String, List; the key stands before them."""
 _MAX_DEPTH = 16
 _TOO_DEEP = "nested too deeply or too often"
 _MAX_NODES = 20_000
@@ -233,7 +236,7 @@ def _reason(error: ErrorDetails) -> str:
         return f"{shown(given)} does not have the form {context['pattern']}"
     if kind == "value_error":  # of our own: says what is given, and leaves out the password of an address
         return str(context["error"])
-    wanted = "should be a section of keys" if kind == "model_type" else error["msg"].replace("Input should be", "should be")
+    wanted = "should be a section of keys" if kind == "model_type" else _SUBJECT.sub("should", error["msg"])
     return f"{wanted}, not {shown(given)}"
 
 

@@ -10,7 +10,7 @@ import re
 import socket
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from edge_node.errors import ConfigError, SourceUnusableError
 
@@ -30,6 +30,16 @@ class Section(BaseModel):
     """A part of the configuration. Unknown keys are refused, values are never converted from another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _of_a_certificate(value: str | None, info: ValidationInfo) -> str | None:
+    if value is not None and info.data.get("certificate_file", "") is None:  # left out of the data where it is wrong itself
+        raise ValueError("there is no certificate_file for this key")
+    return value
+
+
+KeyFile = Annotated[str | None, AfterValidator(_of_a_certificate)]
+"""Of a section that has a ``certificate_file`` before it."""
 
 
 class Node(Section):
@@ -79,6 +89,7 @@ class Model(Section):
     )
     directory: str | None = Field(
         None,
+        min_length=1,
         description="Folder of the model files. Default: the state directory's models/, or ~/.cache/edge-node/models.",
     )
     accelerator: Literal["auto", "edgetpu", "cpu"] = Field(
@@ -150,9 +161,9 @@ class MqttTls(Section):
     """Encryption to the broker."""
 
     enabled: bool = Field(False, description="Encrypt the connection. The broker's certificate is always verified.")
-    ca_file: str | None = Field(None, description="Certificate authority, PEM. Default: the system's.")
-    certificate_file: str | None = Field(None, description="This node's own certificate, PEM, for brokers that ask for one.")
-    key_file: str | None = Field(None, description="Private key of that certificate, PEM.")
+    ca_file: str | None = Field(None, min_length=1, description="Certificate authority, PEM. Default: the system's.")
+    certificate_file: str | None = Field(None, min_length=1, description="This node's own certificate, PEM, for brokers that ask for one.")
+    key_file: KeyFile = Field(None, min_length=1, description="Private key of that certificate, PEM.")
     alpn: list[str] = Field(default_factory=list, description="ALPN protocols, such as [mqtt] for brokers on port 443.")
 
 
@@ -167,7 +178,7 @@ class MqttSpool(Section):
 class Broker(Section):
     """One broker of a list."""
 
-    host: str = Field(description="Host name or address.")
+    host: str = Field(min_length=1, description="Host name or address.")
     port: int = Field(1883, ge=1, le=65_535, description="TCP port.")
 
 
@@ -175,7 +186,7 @@ class Mqtt(Section):
     """The broker, and what is sent there. The password: systemd credential edge-node.mqtt-password, or EDGE_NODE_MQTT_PASSWORD."""
 
     enabled: bool = Field(True, description="Publish over MQTT.")
-    host: str = Field("localhost", description="Broker's host name or address.")
+    host: str = Field("localhost", min_length=1, description="Broker's host name or address.")
     port: int = Field(1883, ge=1, le=65_535, description="Broker's TCP port; 8883 is usual with TLS.")
     fallback_brokers: list[Broker] = Field(default_factory=list, description="Brokers tried in turn when the first is away.")
     username: str | None = Field(None, description="User name at the broker.")
@@ -249,7 +260,7 @@ class State(Section):
 class Record(Section):
     """Poses to a file."""
 
-    path: str | None = Field(None, description="Write every message as a JSON line to this file; - is standard output.")
+    path: str | None = Field(None, min_length=1, description="Write every message as a JSON line to this file; - is standard output.")
     max_bytes: int = Field(0, ge=0, description="Start a new file beyond this size; 0 never does.")
     keep: int = Field(5, ge=1, le=1000, description="How many older files are kept.")
     max_age_s: float = Field(0.0, ge=0, description="Start a new file after so many seconds; 0 never does.")
@@ -259,13 +270,13 @@ class Web(Section):
     """The live page."""
 
     enabled: bool = Field(False, description="Serve the live page.")
-    host: str = Field("127.0.0.1", description="Address to listen on. Beyond this machine a token is needed.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on. Beyond this machine a token is needed.")
     port: int = Field(8470, ge=0, le=65_535, description="TCP port; 0 takes a free one and says which in the log.")
     show_image: bool = Field(False, description="Let viewers see the camera picture. It is encoded only while somebody watches.")
     allow_tuning: bool = Field(True, description="Let viewers change the tunable keys.")
     max_viewers: int = Field(32, ge=1, le=1000, description="Viewers at a time.")
-    certificate_file: str | None = Field(None, description="TLS certificate, PEM; without one the page is served in clear.")
-    key_file: str | None = Field(None, description="Private key of that certificate, PEM.")
+    certificate_file: str | None = Field(None, min_length=1, description="TLS certificate, PEM; without one the page is served in clear.")
+    key_file: KeyFile = Field(None, min_length=1, description="Private key of that certificate, PEM.")
     allowed_hosts: list[str] = Field(default_factory=list, description="Further host names under which the page may be asked for.")
 
 

@@ -76,6 +76,9 @@ def test_an_override_may_go_into_a_nested_section() -> None:
             "3:39: state.zones.0.polygon.1.1: should be a valid number, not True",
         ),
         ("state:\n  zones:\n  - nam: bed\n", "3:5: state.zones.0.nam: unknown key, did you mean name?"),
+        ("record:\n  path: ''\n", "2:3: record.path: should have at least 1 character, not ''"),
+        ("web:\n  key_file: key.pem\n", "2:3: web.key_file: there is no certificate_file for this key"),
+        ("mqtt:\n  tls:\n    key_file: key.pem\n", "3:5: mqtt.tls.key_file: there is no certificate_file for this key"),
         ("node:\n  name: my node\n", "2:3: node.name: 'my node' does not have the form"),
     ],
 )
