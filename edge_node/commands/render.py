@@ -13,13 +13,15 @@ from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
 from edge_node.data import Frame, Image, People
-from edge_node.errors import EXIT_OK, UsageError
+from edge_node.errors import EXIT_OK, RecordingError, UsageError
 from edge_node.recordings.draw import black, draw_people
 from edge_node.recordings.read import looks_like_recording, people_of, read_recording
 from edge_node.recordings.render import open_output, write_all
 from edge_node.sink.messages import Pose
 
 DEFAULT_FPS = 30.0
+LARGEST_BLACK_PX = 7680
+"""Longer side of a black picture, whatever size a damaged message says."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,18 +58,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _on_black(path: Path, config: Config) -> Iterator[Image]:
     for message in read_recording(path):
-        yield _drawn(black(message["width"], message["height"]), people_of(message), config)
+        yield _drawn(_black_for(message), people_of(message), config)
+
+
+def _black_for(message: Pose) -> Image:
+    shrink = min(1.0, LARGEST_BLACK_PX / max(message["width"], message["height"]))
+    return black(max(1, round(shrink * message["width"])), max(1, round(shrink * message["height"])))
 
 
 def _over(arguments: argparse.Namespace, config: Config) -> Iterator[Image]:
-    """Each message over the frame of its number."""
+    """Each message over the frame of its number. Raises ``RecordingError`` when there is none of both."""
     messages = read_recording(arguments.input)
     message: Pose | None = next(messages)
+    fits = False
     for frame in _frames(arguments.over, config):
         while message is not None and message["seq"] < frame.seq:
             message = next(messages, None)
         if message is not None and message["seq"] == frame.seq:
+            fits = True
             yield _drawn(frame.image.copy(), people_of(message), config)
+    if not fits:
+        raise RecordingError(f"{arguments.input}: no message has the number of a frame of {arguments.over}")
 
 
 def _estimated(arguments: argparse.Namespace, settings: Settings) -> Iterator[Image]:

@@ -13,6 +13,8 @@ from edge_node.errors import SinkError, UsageError
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
 """Suffix of a video to the codec that OpenCV's own FFmpeg can write into it everywhere."""
 SHEETS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+SLOWEST_FPS = 0.1
+"""No codec takes a picture an hour."""
 TILE_WIDTH_PX = 320
 COLUMNS = 4
 
@@ -45,7 +47,7 @@ class Video:
     def __init__(self, path: Path, fps: float, codec: str) -> None:
         if len(codec) != 4 or not codec.isascii():
             raise UsageError(f"--codec {codec}: a codec has four letters, such as {', '.join(sorted(set(CODECS.values())))}")
-        self._path, self._fps, self._codec = path, fps, codec
+        self._path, self._fps, self._codec = path, max(SLOWEST_FPS, fps), codec
         self._writer: cv2.VideoWriter | None = None
 
     def add(self, image: Image) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -400,6 +401,31 @@ def test_render_to_what_cannot_be_made_says_so(recording, capsys, words, code, s
     assert main(["render", str(recording), *words]) == code
     assert says in capsys.readouterr().err
     assert not (recording.parent / "out.mp4").exists()
+
+
+def test_render_over_a_clip_none_of_whose_frames_is_meant_says_so_and_writes_nothing(tmp_path, shared, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(encode_pose(people(9999)) + b"\n")
+    clip = shared.clips / "squats.mp4"
+    code, text = refused(capsys, "render", path, "--over", clip, "-o", tmp_path / "out.mp4")
+    assert (code, text) == (1, f"{path}: no message has the number of a frame of {clip}")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "avi", "mkv", "webm"])
+def test_render_of_messages_an_hour_apart_shows_each_for_ten_seconds(tmp_path, suffix):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(encode_pose(people(seq, fps=1 / 3600)) + b"\n" for seq in range(3)))
+    assert main(["render", str(path), "-o", str(tmp_path / f"out.{suffix}")]) == 0
+    frames, fps = frames_of(tmp_path / f"out.{suffix}")
+    assert (len(frames), fps) == (3, pytest.approx(0.1))
+
+
+def test_render_draws_a_frame_that_is_said_to_be_enormous_smaller(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(encode_pose(replace(people(0), width_px=65_535, height_px=40_000)) + b"\n")
+    assert main(["render", str(path), "-o", str(tmp_path / "out.png"), "--tiles", "1"]) == 0
+    assert cv2.imread(str(tmp_path / "out.png")).shape == (195, 320, 3)
 
 
 def test_render_of_what_is_neither_clip_nor_recording_says_so(tmp_path, capsys):
