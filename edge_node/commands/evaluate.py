@@ -8,18 +8,15 @@ from pathlib import Path
 
 from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
-from edge_node.config.models import Model
 from edge_node.config.settings import Settings
 from edge_node.engine import Engine
-from edge_node.engine.cpu import open_cpu_engine
-from edge_node.engine.create import create_engine
+from edge_node.engine.create import create_unmixed_engine
 from edge_node.errors import EXIT_OK, UsageError
 from edge_node.evaluate.coco import Picture, read_coco
 from edge_node.evaluate.protocols import DEFAULT_INFERENCES, run_protocol
 from edge_node.evaluate.report import Report, describe_sequences, describe_stills, sequences_json, stills_json
 from edge_node.evaluate.run import SequenceResult, follow, result, together
 from edge_node.evaluate.sources import sequences_of
-from edge_node.health import Health
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,20 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.coco or arguments.sequence):
         raise UsageError("evaluate: nothing to measure on; give --coco DIR or --sequence WHAT")
     settings = Settings(loader(arguments, _own_overrides(arguments)))
-    engine = _engine(settings.current.model)
+    engine = create_unmixed_engine(settings.current.model)
     try:
         report, text = _sequences(arguments, settings, engine) if arguments.sequence else _stills(arguments, engine)
     finally:
         engine.close()
     print(json.dumps(report, indent=1) if arguments.json else text)
     return EXIT_OK
-
-
-def _engine(model: Model) -> Engine:
-    """The CPU's, or with ``accelerator: edgetpu`` the Edge TPU's and nothing else: figures of a mixture would be worth nothing."""
-    if model.accelerator != "edgetpu":
-        return open_cpu_engine(model)
-    return create_engine(model.model_copy(update={"require_edgetpu": True}), Health())
 
 
 def _own_overrides(arguments: argparse.Namespace) -> list[str]:

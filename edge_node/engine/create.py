@@ -10,7 +10,7 @@ from edge_node.engine.cpu import CpuEngine, open_cpu_engine
 from edge_node.engine.edgetpu import EdgeTpu, read_compiled
 from edge_node.engine.edgetpu_discovery import ROOT
 from edge_node.engine.edgetpu_keeper import PART, Keeper, RetryPolicy
-from edge_node.engine.edgetpu_process import STARTUP_S
+from edge_node.engine.edgetpu_process import STARTUP_S, EdgeTpuError
 from edge_node.engine.failover import FailoverEngine
 from edge_node.engine.runtime import load_runtime
 from edge_node.errors import EngineError, ModelError
@@ -55,6 +55,23 @@ def create_engine(
         engine.close()
         raise EngineError(f"model.require_edgetpu is set, and the Edge TPU cannot be used: {keeper.trouble}")
     return engine
+
+
+def create_unmixed_engine(settings: Model, *, live: bool = False) -> Engine:
+    """The engine for a measurement, for figures of a mixture would be worth nothing: the Edge TPU's alone where ``settings`` expect
+    one, which raises ``EngineError`` as soon as it fails; else the CPU's. ``live``: it rests between the frames of a camera.
+
+    Raises ``ModelError`` and ``EngineError`` when it cannot be had.
+    """
+    cpu = open_cpu_engine(settings, live=live)
+    if not settings.expects_edgetpu:
+        return cpu
+    try:
+        return _edgetpu(settings, cpu, ROOT).start()
+    except (ModelError, EdgeTpuError) as error:
+        raise EngineError(f"the Edge TPU cannot be used: {error}") from error
+    finally:
+        cpu.close()
 
 
 def _edgetpu(settings: Model, cpu: CpuEngine, root: Path) -> EdgeTpu:

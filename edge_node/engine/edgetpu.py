@@ -263,7 +263,7 @@ class InferenceLostError(EdgeTpuError):
     """The Edge TPU failed in the middle of a frame. ``done``: the inferences of the first squares, which were answered."""
 
     def __init__(self, cause: EdgeTpuError, done: list[Inference[Any]]) -> None:
-        super().__init__(cause.reason, cause.text, cause.stage, cause.advice)
+        super().__init__(cause.reason, f"the Edge TPU failed: {cause.text}", cause.stage, cause.advice)
         self.done = done
 
 

@@ -2,9 +2,13 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+
+from tests.simtpu.simtpu import Fault
 
 MODEL = "movenet_single_pose_lightning_ptq.tflite"
 
@@ -103,6 +107,21 @@ def test_an_edge_tpu_that_is_asked_for_must_be_there(shared):
     assert done.returncode == 1
     assert "the Edge TPU cannot be used" in done.stderr.splitlines()[-1]
     assert done.stdout == ""
+
+
+def test_an_edge_tpu_that_fails_midway_gives_no_figures(tpu, cpu_model, shared, some_pictures):
+    def fail_midway() -> None:
+        deadline = time.monotonic() + 30
+        while tpu.control.invokes < 8 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        tpu.control.fault = Fault.ABORT
+
+    breaker = threading.Thread(target=fail_midway)
+    breaker.start()
+    done = evaluate("--model", cpu_model, "--set", "model.threads=1", "--set", "model.accelerator=edgetpu", "--coco", some_pictures)
+    breaker.join()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "the Edge TPU failed: the Edge TPU process is gone"
 
 
 def test_without_the_extra_it_says_what_to_install(shared, some_pictures, tmp_path):
