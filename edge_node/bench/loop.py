@@ -17,7 +17,7 @@ from edge_node.config.settings import Settings
 from edge_node.data import Frame, People
 from edge_node.engine import Engine
 from edge_node.engine.cpu import CpuEngine
-from edge_node.errors import ClosedError, EdgeNodeError
+from edge_node.errors import CameraError, ClosedError, EdgeNodeError
 from edge_node.health import Health
 from edge_node.pose.estimator import Estimator
 from edge_node.sink import Sink
@@ -31,6 +31,8 @@ BESIDE_MODEL = ("camera", "av:", "sink-", "mqtt-")
 """Threads that go on while the bare model runs beside a live source, and are none of its cost."""
 WARM_UP_FRAMES = 60
 FRAME_TIMEOUT_S = 30.0
+LOOK_S = 1.0
+"""So often it is looked whether the camera has a problem: the node would wait for it to come back, a benchmark does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Loop:
 
     def __init__(self, settings: Settings, engine: Engine, health: Health, sinks: Callable[[bool], list[Sink]]) -> None:
         self._engine = engine
+        self._health = health
         self._frames: Latest[Frame] = Latest()
         self._capture = Capture(settings.current.camera, self._frames, health)
         self._estimator = Estimator(engine, settings, health, live=not self.lossless)
@@ -91,18 +94,27 @@ class Loop:
             join(5.0)
 
     def frames(self, count: int) -> Iterator[People]:
-        """Run that many frames; each comes out when it was handed to the sinks. Raises what ended the capture."""
+        """Run that many frames; each comes out when it was handed to the sinks.
+
+        Raises what ended the capture, and ``CameraError`` for a camera that gives nothing.
+        """
         for _ in range(count):
-            try:
-                frame = self._frames.get(FRAME_TIMEOUT_S)
-            except ClosedError:
-                frame = None
-            if frame is None:
-                raise self._ended[0] if self._ended and self._ended[0] else EdgeNodeError("no more frames; choose a longer source")
-            people = self._estimator.process(frame)
+            people = self._estimator.process(self._next_frame())
             for sink in self._sinks:
                 sink.offer(people)
             yield people
+
+    def _next_frame(self) -> Frame:
+        deadline = time.monotonic() + FRAME_TIMEOUT_S
+        try:
+            while (frame := self._frames.get(LOOK_S)) is None:
+                problem = self._health.problems().get("camera")
+                if problem or time.monotonic() >= deadline:
+                    raise CameraError(problem or f"no frame within {FRAME_TIMEOUT_S:.0f} s")
+        except ClosedError:
+            self._worker.join(LOOK_S)  # it closes the slot first, then says why
+            raise (self._ended and self._ended[0]) or EdgeNodeError("no more frames; choose a longer source") from None
+        return frame
 
     def block(self, seen: Seen) -> Block:
         """One block of frames. The first, captured while the clock stood still, is run before it starts and not counted."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,18 +21,18 @@ from edge_node.bench.subscriber import Subscriber
 from edge_node.camera.capture import has_end, is_lossless
 from edge_node.camera.source import shown
 from edge_node.config.load import override
-from edge_node.config.models import Config
+from edge_node.config.models import Config, Model
 from edge_node.config.settings import Settings
 from edge_node.data import People
 from edge_node.engine import Engine
 from edge_node.engine.cpu import CpuEngine
-from edge_node.engine.create import create_engine
+from edge_node.engine.create import create_unmixed_engine
 from edge_node.engine.graph import StockModel, read_model
 from edge_node.engine.runtime import load_runtime
 from edge_node.errors import EdgeNodeError
 from edge_node.health import Health
 from edge_node.local_broker import local_broker, mosquitto
-from edge_node.models import find_model
+from edge_node.models import Accelerator, find_model
 from edge_node.sink import Sink
 from edge_node.sink.messages import topic
 from edge_node.sink.mqtt import mqtt_sink
@@ -53,8 +53,9 @@ class Latency:
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run. ``fps``: frames through the loop a second. ``bare_invoke_fps``: the most that bare invokes of the model file as it is
-    published allow, at as many inferences a frame as the loop made. ``ratio``: the one by the other. ``heads_invoke_fps``: the same for
-    the model as the node runs it, cut at its heads, which is faster; ``None`` where it is not cut.
+    published allow, at as many inferences a frame as the loop made; on an Edge TPU of the compiled model as the node runs it, the way to
+    its process included. ``ratio``: the one by the other. ``heads_invoke_fps``: the same for the model as the node runs it on the CPU,
+    cut at its heads, which is faster; ``None`` where it is not cut.
     """
 
     fps: float
@@ -69,16 +70,18 @@ class Result:
 
     ``end_to_end_ms`` is capture to subscriber, ``beyond_invoke_ms`` the same less the frame's own invoke, ``beyond_bare_ms`` less the
     usual time of the bare model file as published for as many squares; ``None`` without a broker. ``cpu_ms_per_frame`` is of all
-    threads; ``cpu_ratio`` sets it against the bare model's for as many inferences.
+    threads; ``cpu_ratio`` sets it against the bare model's for as many inferences. ``pace``: ``live``, at the source's own, or ``full``,
+    as fast as the loop takes frames. ``model``: its file's name without the ending. ``threads`` is ``None`` on an Edge TPU.
     """
 
     version: str
     machine: Machine
     source: str
+    pace: Literal["live", "full"]
     model: str
     runtime: str
     accelerator: str
-    threads: int
+    threads: int | None
     people: int
     inferences_per_frame: float
     frames: int
@@ -129,7 +132,7 @@ def _for_bench(config: Config, port: int | None) -> Config:
 def _measure(config: Config, port: int | None, runs: int, frames: int) -> Result:
     health = Health()
     settings = Settings(lambda: config)
-    engine = create_engine(config.model, health, live=not is_lossless(config.camera))
+    engine = create_unmixed_engine(config.model, live=not is_lossless(config.camera))
     seen = Seen()
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
@@ -186,10 +189,11 @@ def _result(config: Config, engine: Engine, measured: _Measured) -> Result:
         version=__version__,
         machine=machine(),
         source=_source(config, measured.health),
-        model=config.model.name if find_model(config.model.name, config.model.directory).path is None else _model_file(config),
+        pace="full" if is_lossless(config.camera) else "live",
+        model=_model(config.model, "edgetpu" if config.model.expects_edgetpu else "cpu"),
         runtime=engine.description.split(",")[0],
         accelerator=people[-1].accelerator,
-        threads=engine.threads if isinstance(engine, CpuEngine) else 0,
+        threads=engine.threads if isinstance(engine, CpuEngine) else None,
         people=config.pose.max_people,
         inferences_per_frame=round(per_frame, 2),
         frames=frames,
@@ -259,8 +263,10 @@ def _source(config: Config, health: Health) -> str:
     return Path(given).name if has_end(config.camera) else str(health.fact_of("camera") or given)
 
 
-def _model_file(config: Config) -> str:
-    return Path(config.model.name).stem
+def _model(settings: Model, accelerator: Accelerator) -> str:
+    """The file's name, however the model was asked for."""
+    found = find_model(settings.name, settings.directory, accelerator)
+    return found.path.stem if found.path else found.name
 
 
 def _startup_s(config: Config) -> float:

@@ -14,7 +14,7 @@ from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.errors import EXIT_OK, UsageError
 
 COLUMNS = (
-    "date", "version", "source", "model", "runtime", "accelerator", "threads", "people", "inferences_per_frame", "frames",
+    "date", "version", "source", "pace", "model", "runtime", "accelerator", "threads", "people", "inferences_per_frame", "frames",
     "fps", "bare_invoke_fps", "ratio", "spread", "heads_invoke_fps", "invoke_p50_ms", "end_to_end_p50_ms", "end_to_end_p99_ms",
     "beyond_invoke_p50_ms", "beyond_invoke_p99_ms", "beyond_bare_p50_ms", "beyond_bare_p99_ms",
     "cpu_ms_per_frame", "cpu_ratio", "allocated_kb_per_frame", "page_faults_per_frame",
@@ -34,13 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings_arguments(parser)
     parser.epilog = (
         "Blocks of frames through the whole loop alternate with blocks of bare invokes of the same model file on the same threads; "
-        "the ratio of their rates is what to compare between machines and versions. The CPU is measured unless model.accelerator is set."
+        "the ratio of their rates is what to compare between machines and versions. The CPU is measured; with --set "
+        "model.accelerator=edgetpu the Edge TPU, which must then be there and stay."
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and append the row."""
-    values = {"model.accelerator": "cpu", "camera.source": arguments.source, "pose.max_people": arguments.people}
+    values = {
+        "model.accelerator": "cpu",
+        "model.require_edgetpu": False,
+        "camera.source": arguments.source,
+        "pose.max_people": arguments.people,
+    }
     config = loader(arguments, overrides_of(values))()
     log.configure(config.log.model_copy(update={"level": "warning"}))
     from edge_node.bench.measure import measure  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
@@ -56,18 +62,37 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def append_row(folder: Path, result: dict[str, Any]) -> Path:
-    """One more row in the machine's file; returns the file. Raises ``UsageError`` when it cannot be written."""
+    """One more row in the machine's file; returns the file. Raises ``UsageError`` when it cannot be written, or is of another kind."""
     path = _row_file(folder, result["machine"]["name"])
+    last_byte = path.read_bytes()[-1:]
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if file.tell() == 0:
+        if not last_byte:
             writer.writeheader()
+        elif last_byte != b"\n":  # a row that was cut, or a hand that left the end of the line out
+            file.write("\n")
         writer.writerow(row_of(result))
     return path
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a machine's file, less those that are cut; none where there is no file. Raises ``UsageError`` for any other file."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: not a file of rows: {error}") from None
+    if lines and lines[0] != list(COLUMNS):
+        raise UsageError(f"{path}: has other columns than are written here; move it away")
+    return [dict(zip(COLUMNS, values, strict=True)) for values in lines[1:] if len(values) == len(COLUMNS)]
+
+
 def _row_file(folder: Path, machine_name: str) -> Path:
-    """The machine's file, which can be written: an empty one where there was none."""
+    """The machine's file, which can be written and takes these rows: an empty one where there was none."""
     path = folder / f"{machine_name}.csv"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +100,7 @@ def _row_file(folder: Path, machine_name: str) -> Path:
     except OSError as error:
         reason = "is no folder" if folder.is_file() else f"{path.name} cannot be written there: {error.strerror or error}"
         raise UsageError(f"--row {folder}: {reason}") from None
+    read_rows(path)
     return path
 
 
@@ -103,13 +129,16 @@ def _text(result: dict[str, Any]) -> str:
         if heads
         else ""
     )
+    threads = f", {result['threads']} threads for one square" if result["threads"] else ""
+    on_cpu = result["accelerator"] == "cpu"
+    bare = "of the model file as published" if on_cpu else "of the compiled model as the node runs it, the way to its process included"
     return f"""\
 {machine["processor"] or machine["name"]}, {machine["cores"]} cores
-{result["runtime"]}, {result["threads"]} threads for one square, {result["accelerator"]}
+{result["runtime"]}{threads}, {result["accelerator"]}
 {result["source"]}, {result["people"]} people at most, {result["inferences_per_frame"]} inferences a frame
 
 loop        {result["fps"]:8.1f} frames/s
-bare invoke {result["bare_invoke_fps"]:8.1f} frames/s   (of the model file as published)
+bare invoke {result["bare_invoke_fps"]:8.1f} frames/s   ({bare})
 {cut}ratio       {result["ratio"]:8.3f}   (spread {result["spread"]:.3f} over {len(result["runs"])} runs, {result["frames"]} frames)
 
 milliseconds          p50      p99

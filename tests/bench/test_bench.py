@@ -4,13 +4,18 @@ import csv
 import importlib.machinery
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from edge_node.bench.process import Usage
+from edge_node.bench.measure import _model
+from edge_node.bench.process import Usage, machine
 from edge_node.cli import main
-from edge_node.commands.bench import COLUMNS, append_row
+from edge_node.commands.bench import COLUMNS, append_row, read_rows
+from edge_node.config.models import Model
+from edge_node.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,11 +105,87 @@ def test_the_guard_compares_with_the_last_row_of_the_same_kind(result, tmp_path)
     path = append_row(tmp_path, {**measured, "ratio": 0.5})
     append_row(tmp_path, {**measured, "ratio": 0.8})
     append_row(tmp_path, {**measured, "ratio": 0.3, "source": "another.mp4"})
+    append_row(tmp_path, {**measured, "ratio": 0.3, "pace": "full"})
     row = {name: str(measured[name]) for name in check.SAME}
-    assert check.last_like(path, row) == 0.8
-    assert check.last_like(path, {**row, "threads": "7"}) is None
+    assert check.last_like(read_rows(path), row) == 0.8
+    assert check.last_like(read_rows(path), {**row, "threads": "7"}) is None
     assert check.fell(0.71, 0.8)
     assert not check.fell(0.73, 0.8)
+
+
+@pytest.mark.parametrize("ratio", ["", "abc", "nan", "inf", "0", "-1"])
+def test_the_guard_passes_over_a_row_without_a_usable_ratio(result, tmp_path, ratio):
+    measured, _ = result
+    check = bench_check()
+    path = append_row(tmp_path, {**measured, "ratio": 0.8})
+    append_row(tmp_path, {**measured, "ratio": ratio})
+    assert check.last_like(read_rows(path), {name: str(measured[name]) for name in check.SAME}) == 0.8
+
+
+def test_a_row_behind_one_that_was_cut_starts_on_a_line_of_its_own(result, tmp_path):
+    measured, _ = result
+    path = append_row(tmp_path, measured)
+    append_row(tmp_path, {**measured, "ratio": 0.4})
+    path.write_bytes(path.read_bytes()[:-60])
+    append_row(tmp_path, {**measured, "ratio": 0.8})
+    assert [row["ratio"] for row in read_rows(path)] == [str(measured["ratio"]), "0.8"]
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\x00\xff\x80" * 100, b"date,source\n1,dance.mp4\n"])
+def test_a_file_of_another_kind_is_told_in_one_line_before_the_measurement_and_kept(monkeypatch, capsys, tmp_path, content):
+    check = bench_check()
+    path = tmp_path / f"{machine().name}.csv"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"(has other columns|not a file of rows)") as told:
+        check.check(tmp_path, ["--source", "synthetic"], keep=True)
+    assert str(told.value).startswith(str(path))
+    assert main(["bench", "--source", "synthetic", "--set", "model.name=marker", "--row", str(tmp_path)]) == 2
+    assert path.read_bytes() == content
+
+
+def test_the_guard_explains_itself():
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "bench-check", "--help"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, "Exit code 1" in done.stdout, done.stderr) == (0, True, "")
+
+
+def test_the_shipped_rows_can_be_read_and_say_their_pace():
+    for path in (ROOT / "benchmarks").glob("*-cores.csv"):
+        rows = read_rows(path)
+        assert rows
+        assert all((row["pace"] == "live") == (float(row["fps"]) < 31) for row in rows)
+
+
+def test_a_model_has_one_name_in_the_row_however_it_was_asked_for(shared):
+    file = shared.models / "movenet_single_pose_lightning_ptq.tflite"
+    by_path, by_name = Model(name=str(file)), Model(name="movenet-lightning", directory=str(shared.models))
+    assert _model(by_path, "cpu") == _model(by_name, "cpu") == file.stem
+
+
+def edgetpu_words(cpu_model, *more):
+    settings = {"model.name": cpu_model, "model.accelerator": "edgetpu", "model.threads": 1, "camera.fps": 120}
+    words = ["bench", "--source", "synthetic", "--people", "1", "--runs", "1", "--frames", "50", *more]
+    return [*words, *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))]
+
+
+def test_an_edge_tpu_is_measured_alone_and_labelled_as_such(tpu, cpu_model, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert main(edgetpu_words(cpu_model, "--row", str(tmp_path))) == 0
+    text = capsys.readouterr().out
+    assert "of the compiled model as the node runs it" in text
+    assert "threads" not in text
+    (row,) = read_rows(tmp_path / f"{machine().name}.csv")
+    assert (row["accelerator"], row["threads"], row["model"]) == ("edgetpu", "", f"{cpu_model.stem}_edgetpu")
+
+
+def test_an_edge_tpu_that_is_not_there_is_not_replaced_by_the_cpu(tpu, cpu_model, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    tpu.control.present = 0
+    assert main(edgetpu_words(cpu_model)) == 1
+    captured = capsys.readouterr()
+    assert captured.err.strip().splitlines()[-1].startswith("the Edge TPU cannot be used: no Edge TPU on USB or PCIe")
+    assert captured.out == ""
 
 
 @pytest.mark.parametrize(
@@ -113,6 +194,7 @@ def test_the_guard_compares_with_the_last_row_of_the_same_kind(result, tmp_path)
         (["--source", "/nowhere.mp4", "--set", "model.name=marker"], "/nowhere.mp4: no such file or folder"),
         (["--source", "/no: clip #1.mp4", "--set", "model.name=marker"], "/no: clip #1.mp4: no such file or folder"),
         (["--set", "model.name=nothing"], "model nothing: no such model"),
+        (["--source", "/dev/video97", "--set", "model.name=marker", "--set", "model.threads=1"], "/dev/video97: no such camera"),
     ],
 )
 def test_what_cannot_be_measured_is_told_in_one_line(words, said, capsys, tmp_path, monkeypatch):

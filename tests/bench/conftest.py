@@ -1,0 +1,3 @@
+from tests.simtpu.fixtures import compiled_model, cpu_model, device, tpu
+
+__all__ = ["compiled_model", "cpu_model", "device", "tpu"]
