@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from edge_node.errors import ModelError
+from edge_node.filesystem import is_file
 from edge_node.models import ModelFile, why_wrong
 
 MIRROR_VARIABLE = "EDGE_NODE_MODEL_MIRROR"
@@ -94,7 +95,7 @@ def _transfer(file: ModelFile, output: IO[bytes], mirror: Path | None, progress:
     if mirror is not None:
         output.truncate(0)
         source = mirror / file.file
-        if not source.is_file():
+        if not is_file(source, ModelError):
             raise ModelError(f"mirror {mirror}: {file.file} is not there")
         with source.open("rb") as content:
             _copy(content.read, output, 0, file.bytes, progress)

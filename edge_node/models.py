@@ -15,6 +15,7 @@ import yaml
 
 from edge_node import paths
 from edge_node.errors import ModelError
+from edge_node.filesystem import is_file
 
 Accelerator = Literal["cpu", "edgetpu"]
 
@@ -98,7 +99,7 @@ def find_model(name: str, directory: str | None, accelerator: Accelerator = "cpu
     folder = paths.models_directory(directory)
     path = folder / file.file
     command = f"edge-node models fetch {name}" + (f" --directory {folder}" if directory else "")
-    if not path.is_file():
+    if not is_file(path, ModelError):
         raise ModelError(f"model {name}: {path} is not there; fetch it: {command}")
     content = _read(path)
     why = why_wrong(content, file)
@@ -123,7 +124,7 @@ def why_wrong(content: bytes, file: ModelFile) -> str | None:
 def _own_file(path: Path, accelerator: Accelerator) -> FoundModel:
     stem = path.stem.removesuffix(EDGETPU_SUFFIX)
     wanted = path.with_name(f"{stem}{EDGETPU_SUFFIX if accelerator == 'edgetpu' else ''}.tflite")
-    if not wanted.is_file():
+    if not is_file(wanted, ModelError):
         raise ModelError(
             f"model {path}: {wanted} is not there; give model.name the path of a .tflite file, or a name of: edge-node models list"
         )

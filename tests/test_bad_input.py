@@ -1,6 +1,7 @@
 """Every mistake a user can make, given to the real command line: one readable answer, the right exit code, never a traceback."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,15 @@ class Program:
 
     def __call__(self, *words: str, timeout_s: float = 30) -> Answer:
         done = subprocess.run(self.command(*words), env=self.environment(), capture_output=True, text=True, timeout=timeout_s, check=False)
+        assert "Traceback" not in done.stderr
+        return Answer(done.returncode, done.stdout + done.stderr)
+
+    def without_rights(self, *words: str) -> Answer:
+        """The same as a user whom permissions hold back, also when this is root."""
+        rights = "-dac_override,-dac_read_search"
+        held_back = ["setpriv", "--bounding-set", rights, "--inh-caps", rights] if os.geteuid() == 0 else []
+        command = [*held_back, *self.command(*words, *(() if words[0] in ("setup", "export") else ("--set", "mqtt.enabled=false")))]
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=60, check=False)
         assert "Traceback" not in done.stderr
         return Answer(done.returncode, done.stdout + done.stderr)
 
@@ -231,6 +241,30 @@ def test_a_web_port_in_use_ends_the_node(program: Program) -> None:
         answer = program.run("web.enabled=true", f"web.port={taken.getsockname()[1]}")
     assert "cannot be listened on" in answer.text
     assert answer.code == FAILED
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("run", "--set", "model.name=marker", "--set", "camera.source=FOLDER/a"), FAILED),
+        (("run", "--set", "camera.source=synthetic", "--set", "model.directory=FOLDER"), FAILED),
+        (("run", "--set", "camera.source=synthetic", "--set", "model.name=FOLDER/a.tflite"), FAILED),
+        (("models", "list", "--directory", "FOLDER"), FAILED),
+        (("models", "verify", "FOLDER/a.tflite"), FAILED),
+        (("evaluate", "--set", "model.name=marker", "--coco", "FOLDER"), FAILED),
+        (("evaluate", "--set", "model.name=marker", "--sequence", "FOLDER/a"), FAILED),
+        (("setup", "--yes", "-c", "FOLDER/a.yaml"), CONFIG),
+        (("doctor", "--set", "camera.source=FOLDER/a"), FAILED),
+        (("export", "FOLDER/a.jsonl", "--to", "csv"), FAILED),
+        (("render", "FOLDER/a", "-o", "out.mp4"), FAILED),
+    ],
+)
+def test_a_path_in_a_folder_that_may_not_be_entered_is_told(program: Program, tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    answer = program.without_rights(*(word.replace("FOLDER", str(folder)) for word in words))
+    assert re.search(rf"{folder}/\S+: cannot be read: Permission denied", answer.text)
+    assert answer.code == code
 
 
 def write(path: Path, content: bytes) -> Path:

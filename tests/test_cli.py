@@ -10,6 +10,7 @@ import pytest
 
 from edge_node.cli import VERBS, main
 from edge_node.errors import CameraError, ConfigError, EdgeNodeError
+from tests.recordings.made import write_recording
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
@@ -40,6 +41,14 @@ def test_checking_a_configuration_imports_neither_opencv_nor_a_runtime() -> None
     code = f"import sys; from edge_node.cli import main; main(['check-config', '/none']); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_name_that_is_not_utf8_is_printed_as_well_as_it_can_be(tmp_path: Path) -> None:
+    recording = write_recording(tmp_path / "caf\udce9.jsonl")
+    command = [sys.executable, "-m", "edge_node", "export", recording, "--to", "csv"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "utf-8"}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(".csv: 10 people\n")
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -1,5 +1,6 @@
 """Which V4L2 devices there are, and which of them are cameras for us to open."""
 
+import errno
 import fcntl
 import os
 import re
@@ -7,13 +8,15 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_node.errors import CameraError
+from edge_node.errors import CameraError, SourceUnusableError
 
 VIDIOC_QUERYCAP = 0x80685600
 """From linux/videodev2.h: _IOR('V', 0, struct v4l2_capability)."""
 CAPABILITY = struct.Struct("=16s32s32sIII12x")
 VIDEO_CAPTURE = 0x00000001
 DEVICE_CAPS = 0x80000000
+NEVER_A_CAMERA = frozenset({errno.ENOTTY, errno.EISDIR})
+"""What the system says of a device of another kind (``/dev/null``), a file or a folder."""
 
 PI_INTERNAL_DRIVERS = (
     "bcm2835-codec",
@@ -71,7 +74,10 @@ def cameras() -> list[VideoDevice]:
 
 
 def check_device(path: Path) -> VideoDevice:
-    """Say in one line why ``path`` cannot be a camera. Raises ``CameraError``: it may be plugged in later."""
+    """Say in one line why ``path`` cannot be a camera.
+
+    Raises ``CameraError``: it may be plugged in later; ``SourceUnusableError`` for what is no camera and never will be.
+    """
     try:
         device = query(path)
     except FileNotFoundError as error:
@@ -79,7 +85,8 @@ def check_device(path: Path) -> VideoDevice:
     except PermissionError as error:
         raise CameraError(f"{path}: permission denied; add this user to the group video: usermod -aG video USER") from error
     except OSError as error:
-        raise CameraError(f"{path}: not a camera ({error.strerror}); {what_is_there()}") from error
+        refusal = SourceUnusableError if error.errno in NEVER_A_CAMERA else CameraError
+        raise refusal(f"{path}: not a camera ({error.strerror}); {what_is_there()}") from error
     if device is None:
         raise CameraError(f"{path}: gives no pictures (a camera's metadata or an encoder); {what_is_there()}")
     return device

@@ -3,17 +3,19 @@
 import logging
 import os
 import re
+import stat
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 
-from edge_node.camera.opencv import Capture, RgbConverter
+from edge_node.camera.opencv import Capture, RgbConverter, name_of_video, read_picture
 from edge_node.camera.stamps import NS_PER_S, FileStamper, sleep_until
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
 from edge_node.errors import SourceUnusableError
+from edge_node.filesystem import stat_of
 from edge_node.health import Health
 
 log = logging.getLogger(__name__)
@@ -126,7 +128,7 @@ class PictureFolder:
             began_ns = time.monotonic_ns()
             path = self._paths[self._next]
             self._next += 1
-            bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            bgr = read_picture(path, cv2.IMREAD_COLOR)
             if bgr is None:
                 self._skip(path)
                 continue
@@ -195,26 +197,35 @@ def _size_px(capture: Capture) -> float:
 
 def open_path(path: Path, settings: CameraSettings, first_seq: int, health: Health | None) -> VideoFile | PictureFolder:
     """A video, a picture or a folder of pictures. Raises ``SourceUnusableError``."""
-    if not path.exists():
+    found = stat_of(path, SourceUnusableError)
+    if found is None:
         raise SourceUnusableError(f"{path}: no such file or folder (camera.source)")
-    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+    is_directory = stat.S_ISDIR(found.st_mode)
+    if not os.access(path, os.R_OK | (os.X_OK if is_directory else 0)):
         raise SourceUnusableError(f"{path}: permission denied; this user may not read it")
-    if path.is_dir():
-        pictures = sorted((p for p in path.iterdir() if _is_picture(p)), key=_natural_order)
+    if is_directory:
+        pictures = pictures_in(path)
         if not pictures:
             raise SourceUnusableError(f"{path}: no pictures in this folder ({' '.join(sorted(PICTURE_SUFFIXES))})")
         return PictureFolder(pictures, str(path), settings, first_seq, health)
-    if path.stat().st_size == 0 and path.is_file():
+    if not stat.S_ISREG(found.st_mode):
+        raise SourceUnusableError(f"{path}: neither a file nor a folder (camera.source)")
+    if found.st_size == 0:
         raise SourceUnusableError(f"{path}: the file is empty")
     if _is_picture(path):
         return PictureFolder([path], str(path), settings, first_seq, health)
-    return VideoFile(str(path), str(path), settings, first_seq)
+    return VideoFile(name_of_video(path, SourceUnusableError), str(path), settings, first_seq)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, in natural order of their names."""
+    return sorted((path for path in folder.iterdir() if _is_picture(path)), key=_natural_order)
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+    return path.suffix.lower() in PICTURE_SUFFIXES and os.access(path, os.F_OK) and path.is_file()  # no link to where we may not look
 
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:
     """``img2`` before ``img10``: runs of digits compare as numbers."""
-    return [(int(part), "") if part.isdigit() else (-1, part.casefold()) for part in re.split(r"(\d+)", path.name) if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in re.split(r"(\d+)", path.name) if part]

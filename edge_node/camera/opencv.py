@@ -4,6 +4,7 @@ Importing this module imports OpenCV (some 0.1 s), so it is only imported when s
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_node.camera.pool import ImagePool
 from edge_node.data import Image
+from edge_node.filesystem import Refusal
 
 # What OpenCV and FFmpeg would say of a broken stream several times a second, we say once.
 if hasattr(cv2.utils, "logging"):  # OpenCV 5
@@ -24,6 +26,28 @@ Capture = Any
 """cv2.VideoCapture: OpenCV carries no type information for it that holds over its versions."""
 
 FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}
+
+
+def read_picture(path: Path, flags: int) -> NDArray[np.uint8] | None:
+    """The picture in a file, BGR, read as ``flags`` (``cv2.IMREAD_…``) say; ``None`` when there is none that can be decoded.
+
+    The bytes are read here: OpenCV ends the process over a name that is not UTF-8.
+    """
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+        picture: NDArray[np.uint8] | None = cv2.imdecode(content, flags) if content.size else None
+    except (OSError, cv2.error):  # not ours to read or gone; or larger than OpenCV takes
+        return None
+    return picture
+
+
+def name_of_video(path: Path, refusal: Refusal) -> str:
+    """``path`` as OpenCV takes it, which ends the process over a name that is not UTF-8. Raises ``refusal`` for such a one."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise refusal(f"{path}: the name of a video must be UTF-8; rename it") from error
+    return str(path)
 
 
 class RgbConverter:

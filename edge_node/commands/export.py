@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from edge_node.errors import EXIT_OK, UsageError
+from edge_node.errors import EXIT_OK, SinkError, UsageError
+from edge_node.filesystem import are_same
 from edge_node.recordings.export import FORMATS
 from edge_node.recordings.read import STANDARD_INPUT, first_message, read_recording
 
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     if form is None:
         raise UsageError("export: to what? give --to csv, parquet or coco")
     output = _output(arguments.file, arguments.output, form)
-    if output.resolve() == arguments.file.resolve():
+    if are_same(output, arguments.file, SinkError):
         raise UsageError(f"export: {output} is the recording itself; give another -o")
     count = FORMATS[form](read_recording(arguments.file), output)
     print(f"{output}: {count} people")

@@ -14,6 +14,7 @@ from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.engine.graph import CutModel, read_model
 from edge_node.errors import EXIT_FAILED, EXIT_OK, ModelError
 from edge_node.fetch import MIRROR_VARIABLE, Progress, fetch
+from edge_node.filesystem import is_file, is_folder
 from edge_node.models import MARKER, Accelerator, ModelEntry, ModelFile, entry, is_path, manifest, why_wrong
 
 DEFAULT = "movenet-lightning"
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _fetch(arguments: argparse.Namespace, folder: Path) -> int:
     given = os.environ.get(MIRROR_VARIABLE)
     mirror = arguments.mirror or (Path(given) if given else None)
-    if mirror is not None and not mirror.is_dir():
+    if mirror is not None and not is_folder(mirror, ModelError):
         raise ModelError(f"mirror {mirror}: no such folder")
     for known in [entry(name) for name in arguments.names or [DEFAULT]]:
         for file in _files(known, arguments.accelerator):
@@ -127,7 +128,7 @@ def _check(known: ModelEntry, accelerator: Accelerator, folder: Path) -> Checked
     file = known.files[accelerator]
     path = folder / file.file
     state, detail = "missing", f"edge-node models fetch {known.name}"
-    if path.is_file():
+    if is_file(path, ModelError):
         content = _content(path)
         why = why_wrong(content, file)
         state, detail = ("wrong", why) if why else _seen(content)
@@ -135,7 +136,7 @@ def _check(known: ModelEntry, accelerator: Accelerator, folder: Path) -> Checked
 
 
 def _check_own(path: Path) -> Checked:
-    if not path.is_file():
+    if not is_file(path, ModelError):
         return Checked(path.name, "", "missing", "no such file", str(path), 0, "", "")
     content = _content(path)
     state, detail = _seen(content)

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edge_node.config.files import flow
-from edge_node.config.load import load
+from edge_node.config.load import NOT_UTF8, load
 from edge_node.config.models import Config
+from edge_node.errors import ConfigError, UsageError
+from edge_node.filesystem import exists
 
 SYSTEM_FILE = Path("/etc/edge-node/edge-node.yaml")
 
@@ -28,12 +30,23 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
 def configuration_file(arguments: argparse.Namespace) -> Path | None:
     """The file to read: the one given, else the system's if there is one."""
     given: Path | None = arguments.config
-    return given or (SYSTEM_FILE if SYSTEM_FILE.exists() else None)
+    return given or (SYSTEM_FILE if exists(SYSTEM_FILE, lambda why: ConfigError([why])) else None)
 
 
 def overrides_of(values: Mapping[str, object]) -> list[str]:
-    """``KEY=VALUE`` for each key with a value: one that is read back as just this value, whatever characters are in it."""
-    return [f"{key}={flow(value)}" for key, value in values.items() if value is not None]
+    """``KEY=VALUE`` for each key with a value: one that is read back as just this value, whatever characters are in it.
+
+    Raises ``UsageError`` for a text that is not UTF-8.
+    """
+    return [f"{key}={_yaml(value)}" for key, value in values.items() if value is not None]
+
+
+def _yaml(value: object) -> str:
+    try:
+        str(value).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{value}: is {NOT_UTF8}") from error
+    return flow(value)
 
 
 def loader(arguments: argparse.Namespace, defaults: Sequence[str] = ()) -> Callable[[], Config]:

@@ -16,6 +16,7 @@ from edge_node.config.models import Config
 from edge_node.data import Frame
 from edge_node.errors import EXIT_OK, CameraError, ConfigError, EdgeNodeError, UsageError
 from edge_node.fetch import fetch
+from edge_node.filesystem import exists
 from edge_node.models import MARKER, entry, is_path
 from edge_node.setup import answers, service
 
@@ -77,7 +78,7 @@ def _ask_try_write(arguments: argparse.Namespace, present: Config, given_passwor
 
 def _present(path: Path) -> Config:
     """What the file says now; the defaults when there is none."""
-    return load(path if path.exists() else None, {})
+    return load(path if exists(path, lambda why: ConfigError([why])) else None, {})
 
 
 def _given_password(file: Path | None) -> str | None:

@@ -17,6 +17,7 @@ from edge_node.config.models import Config
 from edge_node.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "EDGE_NODE__"
+NOT_UTF8 = "not UTF-8, as a configuration must be; a file of such a name has to be renamed"
 Loc = tuple[str | int, ...]
 _SUBJECT = re.compile(r"^\w+ should\b")
 """Of pydantic's messages: Input, String, List; the key stands before them."""
@@ -106,6 +107,8 @@ def parse_value(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, in C where there is one
     except yaml.YAMLError as error:
         raise ValueError(f"cannot be read as YAML: {error}") from None
+    except UnicodeEncodeError:
+        raise ValueError(NOT_UTF8) from None
 
 
 def _refuse_deep(text: str) -> None:

@@ -12,7 +12,8 @@ from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, parse_sou
 from edge_node.config.models import Camera, Model
 from edge_node.doctor import Finding, fine, note, wrong
 from edge_node.engine.graph import CutModel, read_model
-from edge_node.errors import CameraError, ModelError
+from edge_node.errors import CameraError, ModelError, SourceUnusableError
+from edge_node.filesystem import exists
 from edge_node.models import MARKER, find_model
 
 IMPORT_S = 30.0
@@ -50,7 +51,7 @@ def examine_camera(settings: Camera) -> Iterator[Finding]:
             yield fine(
                 "camera", f"Pi camera {chosen.number}" if isinstance(chosen, PiCamera) else f"{chosen.path}, {devices.what_is_there()}"
             )
-        elif isinstance(source, LocalPath) and not source.path.exists():
+        elif isinstance(source, LocalPath) and not exists(source.path, SourceUnusableError):
             yield wrong("camera", f"{source.path}: no such file or folder", "correct camera.source")
         else:
             yield fine("camera", f"{shown(settings.source)} (not opened)")

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge_node.camera.opencv import name_of_video
 from edge_node.data import Image
-from edge_node.evaluate.coco import KEYPOINTS, AnnotationError
+from edge_node.evaluate.coco import KEYPOINTS, AnnotationError, read_image
 from edge_node.evaluate.truth import TrueFrame, TruePerson, default_area_px
+from edge_node.filesystem import is_file, is_folder
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -78,12 +80,12 @@ class Clip:
         files = [folder / name for name in named if name]
         if len(files) < len(named):
             files = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"))
-        return map(_read_image, files)
+        return map(read_image, files)
 
 
 def find_clips(path: Path) -> list[Clip]:
     """The clip of a file, or those of a folder's ``*.json``. Raises ``AnnotationError`` when there is none."""
-    if path.is_dir():
+    if is_folder(path, AnnotationError):
         clips = [Clip(file) for file in sorted(path.glob("*.json"))]
         if not clips:
             raise AnnotationError(f"{path}: no clip in it; expected one or more .json files as docs/evaluate.md describes")
@@ -117,7 +119,7 @@ def _person(person: ClipPerson) -> TruePerson:
 
 
 def _video_images(path: Path) -> Iterator[Image]:
-    capture = cv2.VideoCapture(str(path)) if path.is_file() else None
+    capture = cv2.VideoCapture(name_of_video(path, AnnotationError)) if is_file(path, AnnotationError) else None
     if capture is None or not capture.isOpened():
         raise AnnotationError(f"{path}: not a readable video")
     try:
@@ -128,10 +130,3 @@ def _video_images(path: Path) -> Iterator[Image]:
             yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     finally:
         capture.release()
-
-
-def _read_image(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if path.is_file() else None
-    if image is None:
-        raise AnnotationError(f"{path}: not a readable picture")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

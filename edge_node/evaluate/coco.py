@@ -9,9 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edge_node.camera.opencv import read_picture
 from edge_node.data import Image, KeypointArray
 from edge_node.errors import EdgeNodeError
 from edge_node.evaluate.truth import box_around
+from edge_node.filesystem import is_file, is_folder
 
 KEYPOINTS = 17
 ANNOTATION_FILES = (
@@ -65,15 +67,12 @@ class Picture:
 
         Raises ``AnnotationError`` when the file is no picture, or not the one that was annotated.
         """
-        data = np.fromfile(self.path, dtype=np.uint8) if self.path.is_file() else np.empty(0, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
-        if image is None:
-            raise AnnotationError(f"{self.path}: not a readable picture")
+        image = read_image(self.path)
         height, width = image.shape[:2]
         if self.size_px is not None and self.size_px != (width, height):
             wanted = f"{self.size_px[0]} x {self.size_px[1]}"
             raise AnnotationError(f"{self.path}: is {width} x {height} pixels, but its annotation is for {wanted}")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def read_coco(folder: Path, annotations: Path | None = None) -> CocoSet:
     taken as COCO means them: ``iscrowd`` 0, ``num_keypoints`` counted, ``bbox`` around the labelled keypoints, ``area``
     that of the box. Raises ``AnnotationError`` with one line when the file cannot be used or no picture is there.
     """
-    if not folder.is_dir():
+    if not is_folder(folder, AnnotationError):
         raise AnnotationError(f"{folder}: no such folder; expected one with images/ and {ANNOTATION_FILES[0]}")
     file = annotations or _find_annotations(folder)
     document = _read_json(file)
@@ -118,9 +117,17 @@ def read_coco(folder: Path, annotations: Path | None = None) -> CocoSet:
     return CocoSet(tuple(pictures), tuple(missing))
 
 
+def read_image(path: Path) -> Image:
+    """The pixels of a picture, RGB, as they are stored: its orientation tag is left aside. Raises ``AnnotationError``."""
+    image = read_picture(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if is_file(path, AnnotationError) else None
+    if image is None:
+        raise AnnotationError(f"{path}: not a readable picture")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
 def _find_annotations(folder: Path) -> Path:
     for name in ANNOTATION_FILES:
-        if (folder / name).is_file():
+        if is_file(folder / name, AnnotationError):
             return folder / name
     raise AnnotationError(f"{folder}: no {' or '.join(ANNOTATION_FILES[:3:2])} in it; name the file with --annotations")
 
@@ -157,7 +164,7 @@ def _person_category(document: dict[str, Any]) -> Any:
 def _find_image(folder: Path, name: str) -> Path | None:
     for place in IMAGE_FOLDERS:
         path = folder / place / name
-        if path.is_file():
+        if is_file(path, AnnotationError):
             return path
     return None
 

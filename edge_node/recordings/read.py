@@ -13,6 +13,7 @@ from typing import IO, cast
 
 from edge_node.data import People
 from edge_node.errors import MessageError, MessageVersionError, RecordingError
+from edge_node.filesystem import is_file
 from edge_node.sink.messages import Pose, people_in, read_pose
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,9 @@ def looks_like_recording(path: Path) -> bool:
 
     Raises ``RecordingError`` when it is there and cannot be read.
     """
+    if not is_file(path, RecordingError):
+        return path == STANDARD_INPUT
     try:
-        if not path.is_file():
-            return path == STANDARD_INPUT
         with path.open("rb") as file:
             start = file.read(2)
     except OSError as error:

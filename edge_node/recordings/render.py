@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_node.data import Image
 from edge_node.errors import SinkError, UsageError
+from edge_node.filesystem import is_folder
 
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
 """Suffix of a video to the codec that OpenCV's own FFmpeg can write into it everywhere."""
@@ -32,7 +33,7 @@ class Output(Protocol):
 def open_output(path: Path, fps: float, codec: str | None, tiles: int) -> Output:
     """What ``path`` asks for by its suffix. Raises ``UsageError`` for one that is neither video nor picture."""
     suffix = path.suffix.lower()
-    if not path.parent.is_dir():
+    if not is_folder(path.parent, SinkError):
         raise SinkError(f"{path}: cannot be written: there is no folder {path.parent}")
     if suffix in SHEETS:
         return Sheet(path, tiles)

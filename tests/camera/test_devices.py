@@ -1,5 +1,7 @@
 """V4L2 devices: what is said of those that are not there or no cameras."""
 
+from pathlib import Path
+
 import pytest
 
 from edge_node.camera import devices
@@ -26,8 +28,11 @@ def test_an_index_is_a_device():
     assert refused(97).startswith("/dev/video97: no such camera")
 
 
-def test_a_device_that_is_no_camera_is_refused():
-    assert refused("/dev/null").startswith("/dev/null: not a camera (")
+@pytest.mark.parametrize("source", ["/dev/null", "/dev/fd", "/dev/shm/a.mp4"])
+def test_what_is_there_and_no_camera_is_not_waited_for(source):
+    Path("/dev/shm/a.mp4").touch()
+    with pytest.raises(SourceUnusableError, match=rf"^{source}: not a camera \("):
+        open_camera(CameraSettings(source=source))
 
 
 def test_permission_denied_names_the_group(tmp_path, monkeypatch):

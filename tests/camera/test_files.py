@@ -2,7 +2,10 @@
 
 import itertools
 import logging
+import os
+import struct
 import time
+import zlib
 from contextlib import closing
 
 import cv2
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge_node.camera.factory import open_camera
+from edge_node.camera.files import open_path, pictures_in
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.errors import SourceUnusableError
 from edge_node.health import Health
@@ -143,6 +147,34 @@ def test_a_damaged_picture_of_a_folder_is_skipped_said_and_counted(tmp_path, cap
     assert [record.getMessage() for record in caplog.records] == [f"{tmp_path}/1.png: not a picture that can be read; skipped"]
 
 
+def test_a_picture_larger_than_can_be_read_is_skipped_like_a_damaged_one(tmp_path):
+    write_picture(tmp_path / "0.png")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    (tmp_path / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)))
+    health = Health()
+    assert len(frames_of(tmp_path, health)) == 1
+    assert health.report().counters["camera_skipped"] == 1
+
+
+def test_a_picture_may_have_a_name_that_is_not_utf8(tmp_path):
+    write_picture(tmp_path / "a.png", (1, 20, 30))
+    (tmp_path / "a.png").rename(tmp_path / "caf\udce9.png")
+    assert [frame.image[0, 0].tolist() for frame in frames_of(tmp_path)] == [[1, 20, 30]]
+
+
+def test_a_video_whose_name_is_not_utf8_is_refused(tmp_path, shared):
+    path = tmp_path / "caf\udce9.mp4"
+    path.symlink_to(shared.clips / "squats.mp4")
+    with pytest.raises(SourceUnusableError, match=r"the name of a video must be UTF-8"):
+        open_path(path, CameraSettings(), 0, None)
+
+
+def test_a_raised_digit_in_the_name_of_a_picture_is_no_number(tmp_path):
+    for name in ("²1.png", "1.png", "٣.png"):
+        write_picture(tmp_path / name)
+    assert [path.name for path in pictures_in(tmp_path)] == ["²1.png", "1.png", "٣.png"]
+
+
 def test_a_video_that_is_cut_off_gives_what_is_there_and_says_so(tmp_path, caplog):
     whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
     writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
@@ -163,6 +195,8 @@ def test_a_video_that_is_cut_off_gives_what_is_there_and_says_so(tmp_path, caplo
         (lambda folder: _written(folder / "text.mp4", b"this is no video"), "not a video that can be read"),
         (lambda folder: _written(folder / "empty.mp4", b""), "the file is empty"),
         (lambda folder: _made(folder / "nothing"), "no pictures in this folder"),
+        (lambda folder: _pipe(folder / "a.mp4"), "neither a file nor a folder"),
+        (lambda folder: _pipe(folder / "a.png"), "neither a file nor a folder"),
         (lambda folder: _written(folder / "bad.png", b"\x89PNG nonsense"), "none of its 1 pictures can be read"),
     ],
 )
@@ -180,6 +214,11 @@ def test_a_clip_without_its_index_is_refused(shared, tmp_path):
 
 def _written(path, content):
     path.write_bytes(content)
+    return path
+
+
+def _pipe(path):
+    os.mkfifo(path)
     return path
 
 

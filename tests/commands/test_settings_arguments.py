@@ -5,6 +5,7 @@ import pytest
 from edge_node.cli import main
 from edge_node.commands.settings_arguments import overrides_of
 from edge_node.config.load import load
+from edge_node.errors import UsageError
 
 NAMES = ["clip #1.mp4", "a: b.mp4", "😀 ü.mp4", "[x", "{y", "'z'", '"q"', "- a", "*b", "true", "x\ty\nz", "-", "~", "null"]
 
@@ -12,6 +13,11 @@ NAMES = ["clip #1.mp4", "a: b.mp4", "😀 ü.mp4", "[x", "{y", "'z'", '"q"', "- 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_text_is_read_back_whatever_characters_it_has(name: str) -> None:
     assert load(None, {}, overrides_of({"record.path": name})).record.path == name
+
+
+def test_a_name_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        overrides_of({"record.path": "caf\udce9.jsonl"})
 
 
 def test_numbers_and_switches_stay_so_and_what_was_not_given_is_left_out() -> None:

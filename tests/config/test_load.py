@@ -149,6 +149,16 @@ def test_an_edge_tpu_that_is_required_and_never_to_be_used_is_a_mistake() -> Non
     assert load(None, {}, ("model.accelerator=auto", "model.require_edgetpu=true")).model.require_edgetpu
 
 
+def test_a_value_that_is_not_utf8_is_told() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(None, {"EDGE_NODE__CAMERA__SOURCE": "caf\udce9.mp4"}, ["record.path=caf\udce9"])
+    why = "not UTF-8, as a configuration must be; a file of such a name has to be renamed"
+    assert refused.value.problems == [
+        f"environment variable EDGE_NODE__CAMERA__SOURCE: {why}",
+        f"--set record.path=caf\udce9: {why}",
+    ]
+
+
 def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert problems(tmp_path / "none.yaml") == [f"{tmp_path}/none.yaml: no such file; write one with: edge-node setup"]
 

@@ -39,6 +39,15 @@ def test_frames_may_name_their_pictures(tmp_path):
     assert [int(frame.image[0, 0, 0]) for frame in clip.frames()] == [1, 0]
 
 
+def test_a_picture_may_have_a_name_that_is_not_utf8_and_a_video_may_not(tmp_path):
+    clip = Clip(write(tmp_path, {"images": "frames", "frames": frames(1)}, images=1))
+    (tmp_path / "frames/000.png").rename(tmp_path / "frames/caf\udce9.png")
+    (tmp_path / "caf\udce9.mp4").touch()
+    assert len(list(clip.frames())) == 1
+    with pytest.raises(AnnotationError, match="the name of a video must be UTF-8"):
+        list(Clip(write(tmp_path, {"video": "caf\udce9.mp4", "frames": frames()})).frames())
+
+
 def test_a_video_gives_its_frames(shared, tmp_path):
     file = write(tmp_path, {"video": str((shared.clips / "squats.mp4").resolve()), "fps": 5, "frames": frames(3)})
     assert [frame.image.shape for frame in Clip(file).frames()] == [(1280, 720, 3)] * 3

@@ -1,0 +1,50 @@
+"""What the file system says of a path that a user gave, its refusals turned into the errors of whoever asks.
+
+``Path.is_file`` and its like will not do for that: of a path inside a folder that this user may not enter they raise
+``PermissionError``, or, from Python 3.14 on, say that nothing is there.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_node.errors import EdgeNodeError
+
+Refusal = Callable[[str], EdgeNodeError]
+"""Makes the error out of its one line, which begins with the path."""
+
+
+def stat_of(path: Path, refusal: Refusal) -> os.stat_result | None:
+    """What is at ``path``, links followed; ``None`` where nothing is. Raises ``refusal`` where the system does not tell."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise refusal(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError:  # a NUL, which no name can have
+        return None
+
+
+def exists(path: Path, refusal: Refusal) -> bool:
+    """Whether anything is there. Raises ``refusal`` where the system does not tell."""
+    return stat_of(path, refusal) is not None
+
+
+def is_file(path: Path, refusal: Refusal) -> bool:
+    """Whether a regular file is there. Raises ``refusal`` where the system does not tell."""
+    found = stat_of(path, refusal)
+    return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def is_folder(path: Path, refusal: Refusal) -> bool:
+    """Whether a folder is there. Raises ``refusal`` where the system does not tell."""
+    found = stat_of(path, refusal)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def are_same(one: Path, other: Path, refusal: Refusal) -> bool:
+    """Whether both names lead to one file that is there. Raises ``refusal`` where the system does not tell."""
+    first, second = stat_of(one, refusal), stat_of(other, refusal)
+    return first is not None and second is not None and os.path.samestat(first, second)
