@@ -1,14 +1,12 @@
 """``edge-node plot``: a recording or a bench result as a picture."""
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.errors import EXIT_OK
 from edge_node.pose.skeleton import KEYPOINTS
-from edge_node.recordings.plot import check_output, plot_bench, plot_recording
+from edge_node.recordings.plot import check_output, plot_bench, plot_recording, read_bench
 from edge_node.recordings.read import read_recording
 
 
@@ -25,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw; returns the exit code."""
     check_output(arguments.output)
-    bench = _bench_result(arguments.file)
+    bench = read_bench(arguments.file)
     if bench:
         plot_bench(bench, arguments.output)
     else:
@@ -33,12 +31,3 @@ def run(arguments: argparse.Namespace) -> int:
         plot_recording(list(read_recording(arguments.file)), arguments.output, arguments.joint, arguments.person, smoothing)
     print(arguments.output)
     return EXIT_OK
-
-
-def _bench_result(path: Path) -> dict[str, Any] | None:
-    """The result of a bench, when the file is one: a single JSON object with stages."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # more than one line: a recording, or nothing at all, as reading it will say
-    return value if isinstance(value, dict) and {"stages", "fps", "ratio"} <= value.keys() else None

@@ -2,13 +2,16 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from edge_node.config.models import Smoothing
 from edge_node.errors import RecordingError, UsageError
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 KINDS = (".png", ".svg", ".pdf")
 Floats = NDArray[np.float64]
 NARROW_IN, ROW_IN = 9.0, 2.6
+Measured = Annotated[float, Field(ge=0, le=1e9)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,21 @@ class Track:
     seconds: Floats
     keypoints_px: NDArray[np.float32]
     sizes_px: Floats
+
+
+class StageLatency(TypedDict):
+    """Milliseconds."""
+
+    p50: Measured
+    p99: Measured
+
+
+class Bench(TypedDict):
+    """What is drawn of a bench result."""
+
+    fps: Measured
+    ratio: Measured
+    stages: Annotated[dict[str, StageLatency], Field(min_length=1)]
 
 
 def plot_recording(messages: Sequence[Pose], path: Path, joint: str, person: int | None, smoothing: Smoothing | None) -> None:
@@ -65,9 +84,28 @@ def plot_recording(messages: Sequence[Pose], path: Path, joint: str, person: int
     _save(figure, path)
 
 
-def plot_bench(result: Mapping[str, Any], path: Path) -> None:
-    """The stages' latencies of a bench result (``edge-node bench --json``) into ``path``. Raises ``SinkError``."""
-    stages = {name: latency for name, latency in result["stages"].items() if isinstance(latency, Mapping)}
+def read_bench(path: Path) -> Bench | None:
+    """The bench result (``edge-node bench --json``) at ``path``; ``None`` when there is another kind of file, or nothing.
+
+    Raises ``RecordingError`` for one that is damaged.
+    """
+    try:
+        value = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None  # more than one line: a recording, or nothing at all, as reading it will say
+    if not (isinstance(value, dict) and Bench.__required_keys__ <= value.keys()):
+        return None
+    try:
+        return TypeAdapter(Bench).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RecordingError(f"{path}: not a result of edge-node bench: {place}: {first['msg'].lower()}") from None
+
+
+def plot_bench(result: Bench, path: Path) -> None:
+    """The stages' latencies of a bench result into ``path``. Raises ``SinkError``."""
+    stages = result["stages"]
     figure, (axis,) = _figure(1)
     places = np.arange(len(stages))
     axis.barh(places - 0.2, [latency["p50"] for latency in stages.values()], 0.4, label="p50")

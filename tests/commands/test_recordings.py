@@ -462,6 +462,30 @@ def test_plot_of_a_bench_result(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        ([], "stages: input should be a valid dictionary"),
+        ({}, "stages: dictionary should have at least 1 item"),
+        ({"invoke": {"p99": 4.0}}, "stages.invoke.p50: field required"),
+        ({"invoke": {"p50": "fast", "p99": 4.0}}, "stages.invoke.p50: input should be a valid number"),
+        ({"invoke": {"p50": 1e300, "p99": 4.0}}, "stages.invoke.p50: input should be less than"),
+    ],
+)
+def test_plot_of_a_damaged_bench_result_says_what_is_wrong(tmp_path, capsys, stages, says):
+    bench = tmp_path / "bench.json"
+    bench.write_text(json.dumps({"fps": 200.0, "ratio": 0.93, "stages": stages}))
+    code, text = refused(capsys, "plot", bench, "-o", tmp_path / "bench.svg")
+    assert code == 1
+    assert text.startswith(f"{bench}: not a result of edge-node bench: {says}")
+
+
+def test_plot_of_endless_nesting_is_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "deep").write_text("[" * 100_000)
+    code, text = refused(capsys, "plot", tmp_path / "deep", "-o", tmp_path / "out.svg")
+    assert (code, text) == (1, f"{tmp_path}/deep: an empty recording")
+
+
+@pytest.mark.parametrize(
     ("words", "code", "says"),
     [
         (["-o", "x.bmp"], 2, "unknown kind of picture; one of .png .svg .pdf"),
