@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
+from edge_node.config.keys import shown
 from edge_node.config.settings import Settings
 from edge_node.engine import Engine
 from edge_node.engine.create import create_unmixed_engine
@@ -71,7 +72,9 @@ def _own_overrides(arguments: argparse.Namespace) -> list[str]:
 
 def _stills(arguments: argparse.Namespace, engine: Engine) -> tuple[Report, str]:
     coco = read_coco(arguments.coco, arguments.annotations)
-    _notice([f"{len(coco.missing)} annotated pictures are not in {arguments.coco}, the first: {coco.missing[0]}"] if coco.missing else [])
+    _notice(
+        [f"{len(coco.missing)} annotated pictures are not in {arguments.coco}, the first: {shown(coco.missing[0])}"] if coco.missing else []
+    )
     budget = arguments.max_inferences or DEFAULT_INFERENCES[arguments.protocol]
     measured = run_protocol(arguments.protocol, coco.pictures[: arguments.limit], engine, budget, _show_progress)
     _notice(measured.skipped)

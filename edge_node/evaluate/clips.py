@@ -1,6 +1,5 @@
 """Clips with truth in a simple JSON form, documented in docs/evaluate.md."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_node.camera.opencv import name_of_video
 from edge_node.data import Image
-from edge_node.evaluate.coco import KEYPOINTS, AnnotationError, read_image
+from edge_node.evaluate.coco import KEYPOINTS, AnnotationError, read_image, read_json
 from edge_node.evaluate.truth import TrueFrame, TruePerson, default_area_px
 from edge_node.filesystem import is_file, is_folder
 
@@ -44,7 +43,7 @@ class ClipFile(_Part):
 
     v: Literal[1] = 1
     name: str | None = None
-    fps: float = Field(30.0, gt=0)
+    fps: float = Field(30.0, ge=0.001, le=1000)
     video: str | None = None
     images: str | None = None
     frames: list[ClipFrame] = Field(min_length=1)
@@ -94,14 +93,7 @@ def find_clips(path: Path) -> list[Clip]:
 
 
 def _read(file: Path) -> ClipFile:
-    try:
-        document = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise AnnotationError(f"{file}: no such file or folder; or one of: virtual, crowd, synthetic") from None
-    except OSError as error:
-        raise AnnotationError(f"{file}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise AnnotationError(f"{file}: not valid JSON: {error}") from None
+    document = read_json(file, otherwise=" or folder; or one of: virtual, crowd, synthetic")
     try:
         clip = ClipFile.model_validate(document)
     except ValidationError as error:

@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 
 from edge_node.camera.opencv import read_picture
+from edge_node.config.keys import shown
 from edge_node.data import Image, KeypointArray
 from edge_node.errors import EdgeNodeError
 from edge_node.evaluate.truth import box_around
 from edge_node.filesystem import is_file, is_folder
 
 KEYPOINTS = 17
+Id = int | float | str
 ANNOTATION_FILES = (
     "person_keypoints.json",
     "annotations/person_keypoints.json",
@@ -93,22 +95,29 @@ def read_coco(folder: Path, annotations: Path | None = None) -> CocoSet:
     if not is_folder(folder, AnnotationError):
         raise AnnotationError(f"{folder}: no such folder; expected one with images/ and {ANNOTATION_FILES[0]}")
     file = annotations or _find_annotations(folder)
-    document = _read_json(file)
+    document = read_json(file)
+    if not isinstance(document, dict):
+        raise AnnotationError(f"{file}: not a COCO annotation: expected an object with images and annotations")
     person = _person_category(document)
-    people: dict[Any, list[Annotation]] = defaultdict(list)
+    people: dict[Id, list[Annotation]] = defaultdict(list)
     for index, entry in enumerate(_list_of(document, "annotations", file)):
         if entry.get("category_id", person) == person:
-            people[entry.get("image_id")].append(_annotation(entry, f"{file}: annotations[{index}]"))
+            where = f"{file}: annotations[{index}]"
+            people[_id(entry.get("image_id"), f"{where}.image_id")].append(_annotation(entry, where))
     pictures, missing = [], []
+    indices: dict[Id, int] = {}
     for index, entry in enumerate(_list_of(document, "images", file)):
         name = entry.get("file_name")
         if not isinstance(name, str) or "id" not in entry:
             raise AnnotationError(f"{file}: images[{index}]: needs id and file_name")
+        number = _id(entry["id"], f"{file}: images[{index}].id")
+        if indices.setdefault(number, index) != index:
+            raise AnnotationError(f"{file}: images[{index}].id: {shown(number)} is also that of images[{indices[number]}]")
         path = _find_image(folder, name)
         if path is None:
             missing.append(name)
         else:
-            pictures.append(Picture(path, tuple(people[entry["id"]]), _size(entry)))
+            pictures.append(Picture(path, tuple(people[number]), _size(entry)))
     if not pictures:
         what = (
             f"none of its {len(missing)} pictures is under {folder} or {folder / IMAGE_FOLDERS[0]}" if missing else "it names no pictures"
@@ -132,18 +141,18 @@ def _find_annotations(folder: Path) -> Path:
     raise AnnotationError(f"{folder}: no {' or '.join(ANNOTATION_FILES[:3:2])} in it; name the file with --annotations")
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path, otherwise: str = "") -> Any:
+    """What is in a file of JSON. Raises ``AnnotationError``; ``otherwise`` is what might have been meant where there is no file."""
     try:
-        document = json.loads(file.read_bytes())
+        return json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise AnnotationError(f"{file}: no such file") from None
+        raise AnnotationError(f"{file}: no such file{otherwise}") from None
     except OSError as error:
         raise AnnotationError(f"{file}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise AnnotationError(f"{file}: not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise AnnotationError(f"{file}: not a COCO annotation: expected an object with images and annotations")
-    return document
+    except RecursionError:
+        raise AnnotationError(f"{file}: nested too deeply") from None
 
 
 def _list_of(document: dict[str, Any], key: str, file: Path) -> list[dict[str, Any]]:
@@ -185,14 +194,31 @@ def _annotation(entry: dict[str, Any], where: str) -> Annotation:
     area = entry.get("area")
     if area is None:
         area = (box[2] - box[0]) * (box[3] - box[1])
-    return Annotation(keypoints, box, float(_numbers([area], 1, f"{where}.area")[0]), bool(entry.get("iscrowd", 0)))
+    if not isinstance(area, int | float):
+        raise AnnotationError(f"{where}.area: expected a number, found {shown(area)}")
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise AnnotationError(f"{where}.iscrowd: expected 0 or 1, found {shown(crowd)}")
+    return Annotation(keypoints, box, float(_numbers([area], 1, f"{where}.area")[0]), bool(crowd))
+
+
+def _id(value: Any, where: str) -> Id:
+    if not isinstance(value, int | float | str):
+        raise AnnotationError(f"{where}: expected a number or text, found {shown(value)}")
+    return value
 
 
 def _numbers(values: Any, count: int, where: str) -> KeypointArray:
-    if not isinstance(values, list) or len(values) != count or not all(isinstance(v, int | float) for v in values):
-        found = f"{len(values)} values" if isinstance(values, list) else type(values).__name__
+    if not isinstance(values, list) or len(values) != count:
+        found = f"{len(values)} values" if isinstance(values, list) else shown(values)
         raise AnnotationError(f"{where}: expected {count} numbers, found {found}")
-    array = np.asarray(values, dtype=np.float32)
+    strange = [value for value in values if not isinstance(value, int | float)]
+    if strange:
+        raise AnnotationError(f"{where}: expected {count} numbers, found {shown(strange[0])} among them")
+    try:
+        array = np.asarray(values, dtype=np.float32)
+    except OverflowError:
+        raise AnnotationError(f"{where}: has a number that is too large") from None
     if not np.isfinite(array).all():
         raise AnnotationError(f"{where}: has a value that is not finite")
     return array

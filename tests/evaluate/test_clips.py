@@ -69,12 +69,19 @@ def test_a_folder_stands_for_all_its_clips(tmp_path):
         ),
         ({"images": "frames", "frames": [{"people": [{"keypoints": KEYPOINTS}]}]}, r"clip.json: frames.0.people.0.id: Field required"),
         ({"frames": frames()}, r"clip.json: needs either video \(a file\) or images \(a folder\)"),
-        ({"images": "frames", "fps": 0, "frames": frames()}, r"clip.json: fps: Input should be greater than 0"),
+        ({"images": "frames", "fps": 0, "frames": frames()}, r"clip.json: fps: Input should be greater than or equal to 0.001"),
+        ({"images": "frames", "fps": 1e-300, "frames": frames()}, r"clip.json: fps: Input should be greater than or equal to 0.001"),
     ],
 )
 def test_a_file_in_another_form_is_refused_with_the_place(tmp_path, document, reason):
     with pytest.raises(AnnotationError, match=reason):
         Clip(write(tmp_path, document))
+
+
+def test_a_file_nested_too_deeply_is_refused(tmp_path):
+    (tmp_path / "clip.json").write_text("[" * 200_000)
+    with pytest.raises(AnnotationError, match=r"clip\.json: nested too deeply"):
+        Clip(tmp_path / "clip.json")
 
 
 def test_a_clip_shorter_than_its_truth_is_refused(tmp_path):

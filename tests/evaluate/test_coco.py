@@ -79,14 +79,39 @@ def test_the_layout_of_coco_itself_is_found(tmp_path):
     ("annotation", "reason"),
     [
         ({"image_id": 7, "keypoints": [1, 2, 2]}, "annotations[0].keypoints: expected 51 numbers, found 3 values"),
-        ({"image_id": 7, "keypoints": KEYPOINTS, "bbox": [1, 2, "3", 4]}, "annotations[0].bbox: expected 4 numbers"),
-        ({"image_id": 7, "keypoints": "none"}, "annotations[0].keypoints: expected 51 numbers, found str"),
+        ({"image_id": 7, "keypoints": KEYPOINTS, "bbox": [1, 2, "3", 4]}, "annotations[0].bbox: expected 4 numbers, found '3' among them"),
+        ({"image_id": 7, "area": "x"}, "annotations[0].area: expected a number, found 'x'"),
+        ({"image_id": 7, "area": 10**400}, "annotations[0].area: has a number that is too large"),
+        ({"image_id": 7, "keypoints": [10**400, *KEYPOINTS[1:]]}, "annotations[0].keypoints: has a number that is too large"),
+        ({"image_id": 7, "iscrowd": "0"}, "annotations[0].iscrowd: expected 0 or 1, found '0'"),
+        ({"image_id": [7]}, "annotations[0].image_id: expected a number or text, found a list"),
+        ({}, "annotations[0].image_id: expected a number or text, found None"),
+        ({"image_id": 7, "keypoints": "none"}, "annotations[0].keypoints: expected 51 numbers, found 'none'"),
         ({"image_id": 7, "area": float("nan")}, "annotations[0].area: has a value that is not finite"),
     ],
 )
 def test_a_wrong_annotation_is_named(tmp_path, annotation, reason):
     with pytest.raises(AnnotationError, match=reason.replace("[", r"\[").replace("]", r"\]")):
         read_coco(written(tmp_path, [annotation]))
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        ([{"id": {}, "file_name": "a.png"}], r"images\[0\]\.id: expected a number or text, found a dict"),
+        ([{"id": 7, "file_name": "a.png"}, {"id": 7, "file_name": "b.png"}], r"images\[1\]\.id: 7 is also that of images\[0\]"),
+    ],
+)
+def test_a_wrong_picture_is_named(tmp_path, images, reason):
+    with pytest.raises(AnnotationError, match=reason):
+        read_coco(written(tmp_path, [], images=images))
+
+
+def test_a_file_nested_too_deeply_is_refused(tmp_path):
+    folder = written(tmp_path, [])
+    (folder / "person_keypoints.json").write_text("[" * 200_000)
+    with pytest.raises(AnnotationError, match="nested too deeply"):
+        read_coco(folder)
 
 
 def test_a_picture_of_another_size_than_annotated_is_refused(tmp_path):
