@@ -19,7 +19,7 @@ from edge_node.config.files import commented_yaml
 from edge_node.config.keys import all_keys, live_keys, value_of
 from edge_node.config.load import load
 from edge_node.config.models import Config
-from edge_node.config.settings import OVERLAY_FILE, Settings
+from edge_node.config.settings import Settings, overlay_file
 from edge_node.errors import ConfigError
 from edge_node.tuning import Tuning
 
@@ -72,10 +72,10 @@ def test_no_request_raises_or_changes_what_may_not_be_tuned(asked: list[Any], tm
             assert name in (live_keys() if kind == "set" else VERBS)
         assert not (retained and answer)
     assert untouchable(node.current) == before
-    overlay = state / OVERLAY_FILE
+    overlay = overlay_file(state, "fuzzed")
     assert set(json.loads(overlay.read_text()) if overlay.exists() else {}) <= set(live_keys())
     assert Settings(lambda: load(None, {}, ["node.name=fuzzed"]), state).current == node.current
-    assert {p.name for p in state.iterdir()} <= {OVERLAY_FILE}
+    assert {p.name for p in state.iterdir()} <= {overlay.name}
 
 
 lines = commented_yaml().splitlines()
@@ -158,6 +158,6 @@ def loads_or_says_why(read: Callable[[], Config]) -> None:
 @given(raw=st.binary(max_size=60) | json_values.map(lambda v: json.dumps(v).encode()))
 def test_any_overlay_left_on_disk_is_used_or_set_aside(raw: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     state: Path = tmp_path_factory.mktemp("overlay", numbered=True)
-    (state / OVERLAY_FILE).write_bytes(raw)
-    node = Settings(lambda: load(None, {}), state)
+    overlay_file(state, "fuzzed").write_bytes(raw)
+    node = Settings(lambda: load(None, {}, ["node.name=fuzzed"]), state)
     assert set(node.overlay) <= set(live_keys())

@@ -10,9 +10,12 @@ import pytest
 
 from edge_node.config.keys import all_keys, live_keys, value_of
 from edge_node.config.load import load
-from edge_node.config.settings import OVERLAY_FILE, Settings
+from edge_node.config.models import Config
+from edge_node.config.settings import Settings, overlay_file
 from edge_node.errors import EdgeNodeError
 from edge_node.tuning import BURST, MAX_SET_BYTES, PER_SECOND, SETTLED_S, Answer, Tuning, tunable_values
+
+NAME = Config().node.name
 
 
 class Clock:
@@ -110,14 +113,14 @@ def test_what_does_not_fit_is_refused_with_a_reason_and_changes_nothing(tmp_path
     assert answer.value is None
     assert reason in (answer.reason or "")
     assert tuning._settings.current is before
-    assert not (tmp_path / OVERLAY_FILE).exists()
+    assert not overlay_file(tmp_path, NAME).exists()
 
 
 def test_null_gives_back_the_files_value(tmp_path: Path) -> None:
     tuning = node(tmp_path, "pose.max_people=4")
     ask(tuning, "set/pose.max_people", "2")
     assert ask(tuning, "set/pose.max_people", "null") == Answer(True, "set", "pose.max_people", 4)
-    assert json.loads((tmp_path / OVERLAY_FILE).read_text()) == {}
+    assert json.loads(overlay_file(tmp_path, NAME).read_text()) == {}
 
 
 def test_tuned_values_outlive_the_node_and_reset_tuning_forgets_them(tmp_path: Path) -> None:
@@ -131,11 +134,11 @@ def test_tuned_values_outlive_the_node_and_reset_tuning_forgets_them(tmp_path: P
 def test_a_repeated_request_writes_nothing(tmp_path: Path) -> None:
     tuning = node(tmp_path)
     ask(tuning, "set/pose.max_people", "2")
-    written = (tmp_path / OVERLAY_FILE).stat().st_mtime_ns
+    written = overlay_file(tmp_path, NAME).stat().st_mtime_ns
     current = tuning._settings.current
     assert ask(tuning, "set/pose.max_people", "2") == Answer(True, "set", "pose.max_people", 2)
     assert tuning._settings.current is current
-    assert (tmp_path / OVERLAY_FILE).stat().st_mtime_ns == written
+    assert overlay_file(tmp_path, NAME).stat().st_mtime_ns == written
 
 
 def test_a_full_disk_refuses_the_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +148,7 @@ def test_a_full_disk_refuses_the_change(tmp_path: Path, monkeypatch: pytest.Monk
     tuning = node(tmp_path)
     monkeypatch.setattr("edge_node.config.settings.os.fsync", full)
     answer = ask(tuning, "set/pose.max_people", "2")
-    reason = f"cannot be kept: No space left on device ({tmp_path / OVERLAY_FILE})"
+    reason = f"cannot be kept: No space left on device ({overlay_file(tmp_path, NAME)})"
     assert answer == Answer(False, "set", "pose.max_people", reason=reason)
     assert tuning._settings.current.pose.max_people == 6
     assert ask(tuning, "cmd/reset_tuning") == Answer(False, "cmd", "reset_tuning", reason=reason)

@@ -22,6 +22,8 @@ from edge_node.sink.thread import SinkThread
 log = logging.getLogger(__name__)
 
 DRAIN_S = 60.0
+BESIDE_THE_NODE = ("node.name=replay", "mqtt.client_id=null", "homeassistant.enabled=false")
+"""The configuration is the real node's, which may run meanwhile: its name, its place at the broker and its device stay its own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Replay to the end; returns the exit code."""
     if not (arguments.mqtt or arguments.web):
         raise UsageError("replay: to where? give --mqtt, --web or both")
-    settings = Settings(loader(arguments, ["node.name=replay"]))
+    settings = Settings(loader(arguments, BESIDE_THE_NODE))
     logging_setup.configure(settings.current.log)
     if str(arguments.file) != "-":
         first_message(arguments.file)  # what is no recording is told before anything is connected

@@ -20,7 +20,8 @@ from edge_node.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-OVERLAY_FILE = "overlay.json"
+_FILE_OF_ANY_NODE = "overlay.json"
+"""What the overlay was called before several nodes of one user were told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,18 @@ class Reloaded:
 class Settings:
     """Holds the configuration in force. All methods may be called from any thread.
 
-    ``load`` reads the user's file afresh. ``state_directory`` keeps the overlay over restarts; without one it is of this
-    run only.
+    ``load`` reads the user's file afresh. ``state_directory`` keeps the overlay, and whatever else the node must know again, over
+    restarts; without one all of that is of this run only.
     """
 
     def __init__(self, load: Callable[[], Config], state_directory: Path | None = None) -> None:
         self._load = load
-        self._overlay_path = state_directory / OVERLAY_FILE if state_directory else None
         self._lock = threading.Lock()
         self._file = load()
+        self._state_directory = state_directory
+        self._overlay_path = overlay_file(state_directory, self._file.node.name) if state_directory else None
+        if self._overlay_path is not None and not self._overlay_path.exists():
+            _take_over(self._overlay_path)
         self._overlay = self._read_overlay()
         self._current = override(self._file, self._overlay)
 
@@ -50,6 +54,11 @@ class Settings:
     def current(self) -> Config:
         """The settings in force: frozen, and the same object until something changes."""
         return self._current
+
+    @property
+    def state_directory(self) -> Path | None:
+        """Where the node keeps what it must know again after a restart; ``None`` for a run that leaves nothing behind."""
+        return self._state_directory
 
     @property
     def overlay(self) -> Mapping[str, Any]:
@@ -139,6 +148,22 @@ class Settings:
             scratch.replace(self._overlay_path)
         except OSError as error:
             raise ConfigError([f"cannot be kept: {error.strerror or error} ({self._overlay_path})"]) from None
+
+
+def overlay_file(state_directory: Path, node: str) -> Path:
+    """Where the values tuned on the node of this name are kept."""
+    return state_directory / f"overlay-{node}.json"
+
+
+def _take_over(overlay: Path) -> None:
+    """What was tuned under the file's former name is this node's."""
+    former = overlay.with_name(_FILE_OF_ANY_NODE)
+    try:
+        former.replace(overlay)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("tuned values are not used: %s cannot become %s: %s", former, overlay.name, error.strerror or error)
 
 
 def _set_aside(overlay: Path) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import random
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from edge_node.config.models import Config
+from edge_node.config.models import NODE_NAME_PATTERN, Config
 from edge_node.config.settings import Settings
 from edge_node.data import People
 from edge_node.sink.homeassistant_entities import discovery_payload, discovery_topic
@@ -26,13 +27,13 @@ from edge_node.sink.outgoing import Incoming, Outgoing
 
 log = logging.getLogger(__name__)
 
-FILE = "homeassistant.json"
 DEFAULT_PREFIX = "homeassistant"
 BIRTH = b"online"
 BIRTH_JITTER_S = 3.0
 """After Home Assistant's start its devices announce themselves spread over this time."""
 NAME_IN_USE_S = 5.0
 """How long to listen whether the old name has become another node's before its traces are removed."""
+_TOPIC = r"[^#+\x00]{1,1000}"
 _RETAINED = ("status", "info", "state", "health", "config")
 
 
@@ -55,16 +56,19 @@ class HomeAssistantSpeaker:
 
     def __init__(self, settings: Settings, state_directory: Path | None) -> None:
         self._settings = settings
-        self._file = state_directory / FILE if state_directory else None
+        name = settings.current.node.name
+        self._file = state_file(state_directory, name) if state_directory else None
         self._told = self._saved = _read(self._file)
         self._said = b""
         self._seen: Config | None = None
         self._connected = False
         self._due_s: float | None = None
         self._withdraw = False
-        self._old: _Announced | None = None
+        self._former = _former_file(self._file)
+        self._old = _read(self._former)
         self._old_due_s = 0.0
-        self._note_other_name()
+        if self._old is not None and self._old.node == name:
+            self._take_over_file()
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -146,10 +150,13 @@ class HomeAssistantSpeaker:
         place = discovery_topic(config.homeassistant.prefix, config.node.name)
         self._remember(_Announced(place, config.node.name, withdrawn=True) if stays_away else None)
 
-    def _note_other_name(self) -> None:
-        """A node that was announced under another name: that name may be another node's by now (a copied SD card)."""
-        if self._told is not None and self._told.node != self._settings.current.node.name:
-            self._old, self._told = self._told, None
+    def _take_over_file(self) -> None:
+        """The file was called otherwise before; it is this node's, under the name it has now."""
+        self._told, self._old = self._old, None
+        if self._former is not None and self._file is not None:
+            with contextlib.suppress(OSError):  # it is written under its name when something changes
+                self._former.replace(self._file)
+                self._saved = self._told
 
     def _hear_of_old_name(self, payload: bytes) -> None:
         with contextlib.suppress(orjson.JSONDecodeError):
@@ -162,6 +169,9 @@ class HomeAssistantSpeaker:
     def _remove_old(self, old: _Announced) -> Iterable[Outgoing]:
         self._old = None
         self._save()
+        if self._former is not None:
+            with contextlib.suppress(OSError):
+                self._former.unlink(missing_ok=True)
         log.info("renamed from %s: its entities in Home Assistant and its retained messages are removed", old.node)
         yield _empty(old.topic)
         for suffix in _RETAINED:
@@ -173,7 +183,7 @@ class HomeAssistantSpeaker:
         self._save()
 
     def _save(self) -> None:
-        """Keep what was told. While a former name is in question the file still says that one, in case we are stopped."""
+        """Keep what was told. While a former name is in question only that one's file is there, in case we are stopped."""
         if self._file is None or self._old is not None or self._told == self._saved:
             return
         try:
@@ -191,15 +201,32 @@ def _empty(place: str) -> Outgoing:
     return _retained(place, b"")
 
 
+def state_file(directory: Path, node: str) -> Path:
+    """Where it is kept what the node of this name announced."""
+    return directory / f"homeassistant-{node}.json"
+
+
+def _former_file(file: Path | None) -> Path | None:
+    """What was announced under another name, which may be another node's by now (a copied SD card).
+
+    Where there are several files, each may be of another node of this user.
+    """
+    if file is None or file.exists():
+        return None
+    others = list(file.parent.glob("homeassistant*.json"))
+    return others[0] if len(others) == 1 else None
+
+
 def _read(file: Path | None) -> _Announced | None:
     if file is None or not file.exists():
         return None
     try:
-        told = _Announced(**json.loads(file.read_text(encoding="utf-8")))
+        told = _Announced(**orjson.loads(file.read_bytes()))
+        usable = re.fullmatch(_TOPIC, told.topic) and re.fullmatch(NODE_NAME_PATTERN, told.node) and isinstance(told.components, dict)
     except (OSError, ValueError, TypeError) as error:
         log.warning("%s cannot be used (%s); Home Assistant is told afresh", file, error)
         return None
-    return told if isinstance(told.topic, str) and isinstance(told.components, dict) else None
+    return told if usable else None
 
 
 def _write(file: Path, told: _Announced | None) -> None:

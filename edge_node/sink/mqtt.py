@@ -51,7 +51,7 @@ class MqttSink:
         self._policy = PosePolicy()
         self._lane: PoseLane = EveryPose(self._send_pose) if lossless else NewestPose(self._send_pose, health, config.mqtt.expiry_s)
         self._link = Link(config.mqtt, _login(config, will), self, health)
-        self._outbox = _outbox(config, health)
+        self._outbox = _outbox(settings, health)
         self._session: Session | None = None
         self._direct: set[int] = set()
         self._received: deque[Incoming] = deque(maxlen=MAX_WAITING_INCOMING)
@@ -208,7 +208,7 @@ def mqtt_sink(
     reset_tuning, announce and remove_discovery; called on the sink's thread. Raises ``SinkError`` when the TLS files cannot be used.
     """
     node = NodeSpeaker(settings, health, about)
-    home = HomeAssistantSpeaker(settings, paths.state_directory())
+    home = HomeAssistantSpeaker(settings, settings.state_directory)
     tuning = Tuning(settings, {"announce": home.announce, "remove_discovery": home.withdraw, **(actions or {})})
     speakers: list[Speaker] = [node, TuningSpeaker(settings, tuning), SceneSpeaker(settings, node.boot), home, *more]
     return MqttSink(settings, health, speakers, node.will(), lossless)
@@ -231,11 +231,13 @@ def _login(config: Config, will: bytes) -> Login:
     )
 
 
-def _outbox(config: Config, health: Health) -> Outbox:
-    runtime = paths.service_runtime_directory() or paths.user_runtime_directory()
-    disk = paths.state_directory() / f"spool-{config.node.name}.sqlite" if config.mqtt.spool.enabled else None
-    volatile = runtime / f"waiting-{config.node.name}.sqlite" if runtime else None
-    return Outbox(config.mqtt.spool, disk, volatile, health)
+def _outbox(settings: Settings, health: Health) -> Outbox:
+    """Of a run that leaves nothing behind, all that waits is in memory."""
+    state, runtime = settings.state_directory, paths.service_runtime_directory() or paths.user_runtime_directory()
+    name, spool = settings.current.node.name, settings.current.mqtt.spool
+    disk = state / f"spool-{name}.sqlite" if state and spool.enabled else None
+    volatile = runtime / f"waiting-{name}.sqlite" if state and runtime else None
+    return Outbox(spool, disk, volatile, health)
 
 
 def _warn_of_plain_text(config: Mqtt) -> None:

@@ -24,6 +24,7 @@ from edge_node.cli import main
 from edge_node.commands.replay import _on_one_time_line
 from edge_node.local_broker import local_broker
 from edge_node.recordings.read import read_recording
+from edge_node.sink import homeassistant
 from edge_node.sink.messages import encode_pose, pose
 from tests.recordings.made import lines, people, write_recording
 
@@ -181,6 +182,27 @@ def replaying(path, *words):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_replay_with_the_real_nodes_configuration_leaves_that_nodes_device_messages_and_files_alone(tmp_path, recording, monkeypatch):
+    monkeypatch.setattr(homeassistant, "NAME_IN_USE_S", 0.0)
+    file = tmp_path / "node.yaml"
+    file.write_text("node: {name: hall}\nmqtt: {client_id: hall}\nhomeassistant: {enabled: true}\n")
+    state = tmp_path / "state" / "edge-node"
+    state.mkdir(parents=True)
+    announced = {"topic": "homeassistant/device/edge_node_hall/config", "node": "hall", "components": {"fps": "sensor"}}
+    (state / "homeassistant.json").write_text(json.dumps(announced))
+    (state / "overlay.json").write_text('{"pose.max_people": 2}')
+    before = {path: path.read_bytes() for path in state.iterdir()}
+    with local_broker() as port:
+        heard = [Subscriber(port, topic) for topic in ("homeassistant/#", "edge_node/v1/hall/#")]
+        poses = Subscriber(port, "edge_node/v1/replay/pose")
+        assert replay(port, recording, "--speed", "20", "-c", str(file)) == 0
+        for subscriber in (*heard, poses):
+            subscriber.close()
+    assert len(poses.payloads) == 30
+    assert [subscriber.payloads for subscriber in heard] == [[], []]
+    assert {path: path.read_bytes() for path in state.iterdir()} == before
 
 
 def test_replay_in_a_loop_says_the_same_in_every_round(tmp_path):

@@ -8,8 +8,10 @@ import pytest
 
 from edge_node.config.load import load
 from edge_node.config.models import Config
-from edge_node.config.settings import OVERLAY_FILE, Settings
+from edge_node.config.settings import Settings, overlay_file
 from edge_node.errors import ConfigError
+
+NAME = Config().node.name
 
 
 def settings(state: Path | None = None, *overrides: str) -> Settings:
@@ -45,7 +47,20 @@ def test_what_may_not_be_tuned_is_refused_and_changes_nothing(tmp_path: Path, ke
     with pytest.raises(ConfigError, match=reason):
         node.set(key, value)
     assert node.current is before
-    assert not (tmp_path / OVERLAY_FILE).exists()
+    assert not overlay_file(tmp_path, NAME).exists()
+
+
+def test_two_nodes_of_one_user_keep_their_tuned_values_apart(tmp_path: Path) -> None:
+    settings(tmp_path, "node.name=one").set("pose.max_people", 1)
+    settings(tmp_path, "node.name=two").set("pose.max_people", 2)
+    assert [settings(tmp_path, f"node.name={name}").current.pose.max_people for name in ("one", "two")] == [1, 2]
+
+
+def test_what_was_tuned_when_files_had_no_nodes_name_is_taken_over_once(tmp_path: Path) -> None:
+    (tmp_path / "overlay.json").write_text('{"pose.max_people": 2}')
+    assert settings(tmp_path, "node.name=one").current.pose.max_people == 2
+    settings(tmp_path, "node.name=one").reset()
+    assert settings(tmp_path, "node.name=one").overlay == settings(tmp_path, "node.name=two").overlay == {}
 
 
 def test_reset_gives_back_the_files_values(tmp_path: Path) -> None:
@@ -60,10 +75,10 @@ def test_reset_gives_back_the_files_values(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"camera.source": "x"}', '{"pose.max_people": 99}', "\x00"])
 def test_an_overlay_that_does_not_fit_is_set_aside_and_the_file_holds(tmp_path: Path, text: str) -> None:
-    (tmp_path / OVERLAY_FILE).write_text(text)
+    overlay_file(tmp_path, NAME).write_text(text)
     assert settings(tmp_path).current == settings().current
-    assert (tmp_path / "overlay.refused").read_text() == text
-    assert not (tmp_path / OVERLAY_FILE).exists()
+    assert overlay_file(tmp_path, NAME).with_suffix(".refused").read_text() == text
+    assert not overlay_file(tmp_path, NAME).exists()
 
 
 def test_what_cannot_be_kept_is_refused_and_changes_nothing(tmp_path: Path) -> None:
@@ -71,20 +86,20 @@ def test_what_cannot_be_kept_is_refused_and_changes_nothing(tmp_path: Path) -> N
     node = settings(tmp_path / "file" / "state")
     before = node.current
     for change in (lambda: node.set("pose.max_people", 2), node.reset):
-        with pytest.raises(ConfigError, match=r"cannot be kept: Not a directory \(.*overlay\.json\)"):
+        with pytest.raises(ConfigError, match=r"cannot be kept: Not a directory \(.*overlay-.*\.json\)"):
             change()
         assert (node.current, node.overlay) == (before, {})
 
 
 def test_an_overlay_that_cannot_be_read_is_said_and_the_file_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / OVERLAY_FILE).mkdir()
+    overlay_file(tmp_path, NAME).mkdir()
     assert settings(tmp_path).current == settings().current
-    assert f"tuned values are not used: {tmp_path / OVERLAY_FILE}: Is a directory" in caplog.text
+    assert f"tuned values are not used: {overlay_file(tmp_path, NAME)}: Is a directory" in caplog.text
 
 
 def test_an_overlay_that_cannot_be_set_aside_is_said_and_the_file_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / OVERLAY_FILE).write_text("{")
-    (tmp_path / "overlay.refused").mkdir()
+    overlay_file(tmp_path, NAME).write_text("{")
+    overlay_file(tmp_path, NAME).with_suffix(".refused").mkdir()
     assert settings(tmp_path).current == settings().current
     assert "cannot be set aside: Is a directory" in caplog.text
 
@@ -137,4 +152,4 @@ def test_tuned_values_survive_a_reload(tmp_path: Path) -> None:
     node.set("pose.max_people", 2)
     node.reload()
     assert node.current.pose.max_people == 2
-    assert json.loads((tmp_path / OVERLAY_FILE).read_text()) == {"pose.max_people": 2}
+    assert json.loads(overlay_file(tmp_path, NAME).read_text()) == {"pose.max_people": 2}

@@ -13,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edge_node import paths
 from edge_node.config.load import load
 from edge_node.config.settings import Settings
 from edge_node.data import People, Person
@@ -146,7 +147,7 @@ class Sender:
     """A node's MQTT half: settings, health, the sink on its own thread, and frames made up on demand."""
 
     def __init__(self, *options, lossless=False, speakers=(), actions=None):
-        self.settings = Settings(lambda: load(None, {}, ["node.name=n1", *options]))
+        self.settings = Settings(lambda: load(None, {}, ["node.name=n1", *options]), paths.state_directory())
         self.health = Health()
         self.sink = mqtt_sink(
             self.settings,

@@ -12,7 +12,7 @@ from edge_node.config.load import load
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
 from edge_node.sink import homeassistant, messages
-from edge_node.sink.homeassistant import FILE, HomeAssistantSpeaker
+from edge_node.sink.homeassistant import HomeAssistantSpeaker, state_file
 from edge_node.sink.homeassistant_entities import discovery_payload, discovery_topic
 from edge_node.tuning import Tuning, tunable_values
 from tests.sink.homeassistant_schema import PLATFORMS, problems
@@ -175,7 +175,7 @@ def test_the_node_its_camera_and_the_switched_off_scene_say_whether_they_are_the
 
 @pytest.fixture
 def node_at(broker, sender, monkeypatch):
-    """A node's MQTT half with Home Assistant and tuning; ``homeassistant.json`` lasts from one to the next."""
+    """A node's MQTT half with Home Assistant and tuning; what was announced lasts from one to the next."""
 
     monkeypatch.setattr(homeassistant, "BIRTH_JITTER_S", 0)
 
@@ -256,7 +256,7 @@ def test_a_renamed_node_removes_its_old_self(broker, ear_at, node_at, monkeypatc
     assert retained(ear_at, broker) is None
     assert retained(ear_at, broker, "edge_node/v1/n1/status") is None
     assert retained(ear_at, broker, discovery_topic("homeassistant", "n2")) is not None
-    assert json.loads((paths.state_directory() / FILE).read_text())["node"] == "n2"
+    assert json.loads(state_file(paths.state_directory(), "n2").read_text())["node"] == "n2"
 
 
 def test_a_copied_card_does_not_remove_the_node_it_was_copied_from(broker, ear_at, node_at, caplog, monkeypatch):
@@ -267,7 +267,7 @@ def test_a_copied_card_does_not_remove_the_node_it_was_copied_from(broker, ear_a
     wait_for(lambda: "in use by another node" in caplog.text)
     wait_for(lambda: retained(ear_at, broker, discovery_topic("homeassistant", "n2")))
     assert retained(ear_at, broker) is not None
-    assert json.loads((paths.state_directory() / FILE).read_text())["node"] == "n2"
+    assert json.loads(state_file(paths.state_directory(), "n2").read_text())["node"] == "n2"
 
 
 def test_removed_by_command_it_stays_away_until_announced_by_command(broker, ear_at, node_at):
@@ -296,9 +296,46 @@ def test_a_control_moved_in_home_assistant_changes_the_node_and_shows_it(broker,
     wait_for(lambda: any(shown(entity, h.json) == "2" for h in ear.heard if h.topic == entity["state_topic"]))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"topic": 1}', '{"topic": "a", "node": "b", "components": 7}', "\x00", '{"x": 1}'])
-def test_a_corrupt_record_of_what_was_announced_is_no_obstacle(tmp_path: Path, text):
-    (tmp_path / FILE).write_text(text)
+def test_two_nodes_of_one_user_leave_each_other_alone(broker, ear_at, node_at, monkeypatch):
+    monkeypatch.setattr(homeassistant, "NAME_IN_USE_S", 0.5)
+    ear = ear_at(broker.port)
+    one, two = node_at(ON), node_at(ON, "node.name=n2")
+    wait_for(lambda: announced(ear, discovery_topic("homeassistant", "n2")))
+    for node, name in ((one, "n1"), (two, "n2")):
+        node.stop()
+        node_at(ON, f"node.name={name}").run(1.0, 20)
+    for name in ("n1", "n2"):
+        assert announced(ear, discovery_topic("homeassistant", name))[-1].payload
+        assert json.loads(state_file(paths.state_directory(), name).read_text())["node"] == name
+
+
+def test_what_was_announced_when_files_had_no_nodes_name_is_taken_over(broker, ear_at, node_at):
+    ear = ear_at(broker.port)
+    node_at(ON, SOFA).stop()
+    file = state_file(paths.state_directory(), "n1")
+    file.replace(file.with_name("homeassistant.json"))
+    node_at().stop()
+    wait_for(lambda: announced(ear)[-1].payload == b"")
+    assert not list(paths.state_directory().glob("homeassistant*"))
+
+
+UNUSABLE = [
+    "",
+    "[]",
+    '{"topic": 1}',
+    '{"topic": "a", "node": "b", "components": 7}',
+    "\x00",
+    '{"x": 1}',
+    '{"topic": "a/#", "node": "b"}',
+    '{"topic": "a", "node": "+"}',
+    '{"topic": "\\ud800", "node": "b"}',
+]
+
+
+@pytest.mark.parametrize("text", UNUSABLE)
+@pytest.mark.parametrize("name", ["homeassistant-n1.json", "homeassistant.json"])
+def test_a_corrupt_record_of_what_was_announced_is_no_obstacle(tmp_path: Path, text, name):
+    (tmp_path / name).write_text(text)
     speaker = HomeAssistantSpeaker(Settings(lambda: configured(ON)), tmp_path)
     assert [o.topic for o in speaker.connected()] == [TOPIC]
-    assert json.loads((tmp_path / FILE).read_text())["topic"] == TOPIC
+    assert json.loads(state_file(tmp_path, "n1").read_text())["topic"] == TOPIC
