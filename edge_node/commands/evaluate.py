@@ -39,7 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a clip with truth (a .json file, or a folder of them: docs/evaluate.md); virtual or virtual:MOTION (a camera that moves "
         "over the pictures of --coco: pan, zoom, shake, cuts); crowd (people of --coco crossing); synthetic (the drawn scene)",
     )
-    sequences.add_argument("--frames", type=positive, default=60, metavar="N", help="frames of each sequence made here (default: 60)")
+    sequences.add_argument(
+        "--frames",
+        type=positive,
+        default=60,
+        metavar="N",
+        help="frames of each sequence made here (default: 60; virtual:cuts has 30 of each picture, whatever N)",
+    )
     sequences.add_argument("--figures", type=positive, default=6, metavar="N", help="people of a crowd or of the drawn scene (default: 6)")
     parser.add_argument(
         "--max-inferences",

@@ -95,6 +95,13 @@ def test_after_a_cut_nobody_is_who_they_were(picture):
     assert frames[29].people[0].id != frames[30].people[0].id
 
 
+def test_cuts_show_each_picture_for_a_second_whatever_the_number_of_frames(picture):
+    (cuts,) = virtual_cameras([picture, picture], ["cuts"], 7, alone=True)
+    assert len(list(cuts.frames())) == 60
+    (pan,) = virtual_cameras([picture], ["pan"], 7, alone=True)
+    assert len(list(pan.frames())) == 7
+
+
 def test_alone_takes_pictures_of_one_person_only(picture):
     two = Picture(picture.path, picture.people * 2, picture.size_px)
     assert len(virtual_cameras([picture, two], ["pan"], 5, alone=True)) == 1
