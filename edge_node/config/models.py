@@ -15,6 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from edge_node.errors import ConfigError, SourceUnusableError
 
 NODE_NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+MqttText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=16_383)]
+"""Text in a packet of MQTT: at most 65,535 bytes as UTF-8."""
+AlpnName = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,255}$")]
 
 
 def live(default: Any, description: str, **constraints: Any) -> Any:
@@ -164,7 +167,7 @@ class MqttTls(Section):
     ca_file: str | None = Field(None, min_length=1, description="Certificate authority, PEM. Default: the system's.")
     certificate_file: str | None = Field(None, min_length=1, description="This node's own certificate, PEM, for brokers that ask for one.")
     key_file: KeyFile = Field(None, min_length=1, description="Private key of that certificate, PEM.")
-    alpn: list[str] = Field(default_factory=list, description="ALPN protocols, such as [mqtt] for brokers on port 443.")
+    alpn: list[AlpnName] = Field(default_factory=list, max_length=32, description="ALPN protocols, such as [mqtt] for brokers on port 443.")
 
 
 class MqttSpool(Section):
@@ -189,8 +192,8 @@ class Mqtt(Section):
     host: str = Field("localhost", min_length=1, description="Broker's host name or address.")
     port: int = Field(1883, ge=1, le=65_535, description="Broker's TCP port; 8883 is usual with TLS.")
     fallback_brokers: list[Broker] = Field(default_factory=list, description="Brokers tried in turn when the first is away.")
-    username: str | None = Field(None, description="User name at the broker.")
-    client_id: str | None = Field(None, description="MQTT client id. Default: edge_node-<node.name>.")
+    username: MqttText | None = Field(None, description="User name at the broker.")
+    client_id: MqttText | None = Field(None, description="MQTT client id. Default: edge_node-<node.name>.")
     protocol: Literal["auto", "5", "3.1.1"] = Field(
         "auto", description="MQTT version. auto: 5, and 3.1.1 where the broker knows nothing else."
     )
@@ -206,6 +209,11 @@ class Mqtt(Section):
     allow_commands: bool = Field(True, description="Accept set/ and cmd/ messages for the keys that may be tuned.")
     tls: MqttTls = Field(default_factory=MqttTls, description="Encryption to the broker.")
     spool: MqttSpool = Field(default_factory=MqttSpool, description="Keeps events while no broker is there.")
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _five_is_a_number_to_yaml(cls, value: Any) -> Any:
+        return "5" if type(value) is int and value == 5 else value
 
 
 class HomeAssistant(Section):

@@ -80,11 +80,25 @@ def test_an_override_may_go_into_a_nested_section() -> None:
         ("web:\n  key_file: key.pem\n", "2:3: web.key_file: there is no certificate_file for this key"),
         ("mqtt:\n  tls:\n    key_file: key.pem\n", "3:5: mqtt.tls.key_file: there is no certificate_file for this key"),
         ("node:\n  name: my node\n", "2:3: node.name: 'my node' does not have the form"),
+        ("mqtt:\n  protocol: 4\n", "2:3: mqtt.protocol: 4 is not one of 'auto', '5' or '3.1.1'"),
+        ("mqtt:\n  tls:\n    alpn: ['']\n", "3:12: mqtt.tls.alpn.0: '' does not have the form"),
+        ("mqtt:\n  tls:\n    alpn: [é]\n", "3:12: mqtt.tls.alpn.0: 'é' does not have the form"),
+        (f"mqtt:\n  client_id: {'x' * 65_536}\n", "2:3: mqtt.client_id: should have at most 16383 characters"),
+        (f"mqtt:\n  username: {'é' * 40_000}\n", "2:3: mqtt.username: should have at most 16383 characters"),
+        ('mqtt:\n  username: "a\\0b"\n', "2:3: mqtt.username: 'a\\x00b' does not have the form"),
+        ("homeassistant:\n  prefix: ''\n", "2:3: homeassistant.prefix: '' does not have the form"),
+        ("homeassistant:\n  prefix: ha/#\n", "2:3: homeassistant.prefix: 'ha/#' does not have the form"),
+        ('homeassistant:\n  prefix: "ha\\0"\n', "2:3: homeassistant.prefix: 'ha\\x00' does not have the form"),
     ],
 )
 def test_a_mistake_is_told_with_line_column_and_key(tmp_path: Path, text: str, expected: str) -> None:
     file = write(tmp_path, text)
     assert any(problem.startswith(f"{file}:") and expected in problem for problem in problems(file))
+
+
+def test_the_mqtt_version_5_may_be_written_as_the_number_it_is_to_yaml(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "mqtt:\n  protocol: 5\n"), {}).mqtt.protocol == "5"
+    assert load(None, {}, ["mqtt.protocol=5"]).mqtt.protocol == "5"
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
