@@ -10,6 +10,7 @@ import time
 from edge_node.config.models import Broker, Mqtt, MqttTls
 from edge_node.errors import SinkError
 from edge_node.health import Health
+from edge_node.sink.certificate import load_own_certificate
 from edge_node.sink.mqtt_session import Listener, Login, MqttVersion, RefusedError, Session
 from edge_node.worker import Worker
 
@@ -161,7 +162,7 @@ def tls_context(config: Mqtt) -> ssl.SSLContext | None:
         raise SinkError(f"mqtt.tls.ca_file: {tls.ca_file}: {_file_trouble(error)}") from None
     if tls.certificate_file:
         try:
-            context.load_cert_chain(tls.certificate_file, tls.key_file)
+            load_own_certificate(context, tls.certificate_file, tls.key_file)
         except (OSError, ssl.SSLError) as error:
             files = f"{tls.certificate_file} with {tls.key_file or 'the key in it'}"
             raise SinkError(f"mqtt.tls.certificate_file, key_file: {files}: {_file_trouble(error)}") from None
@@ -179,6 +180,8 @@ def _file_trouble(error: OSError) -> str:
 def _advice(refusal: RefusedError, tls: MqttTls) -> str:
     if "refused the login" in str(refusal):
         return "check mqtt.username and the password (credential edge-node.mqtt-password or EDGE_NODE_MQTT_PASSWORD)"
+    if "not supported" in str(refusal):
+        return "the node needs QoS 1 and retained messages: allow them there (mosquitto: max_qos, retain_available)"
     # TLS 1.3: a broker asks for a certificate when the encryption already stands, and hangs up when none came.
     may_want = refusal.silent and tls.enabled and not tls.certificate_file
     return f"check mqtt.host, mqtt.port and mqtt.tls{_WANTS_CERTIFICATE if may_want else ''}"

@@ -115,6 +115,12 @@ def test_a_message_that_makes_the_broker_hang_up_is_given_up_and_the_rest_goes_o
     assert node.health.report().counters["mqtt_connection_lost"] == lost
 
 
+@pytest.mark.parametrize(("limit", "reason"), [("max_qos 0", "QoS not supported"), ("retain_available false", "Retain not supported")])
+def test_a_broker_that_lacks_what_the_node_needs_is_told_with_what_to_change_there(mosquitto_with, sender, limit, reason):
+    text = problem(sender(f"mqtt.port={mosquitto_with('allow_anonymous true', limit).port}"))
+    assert f"refused the connection: {reason}; the node needs QoS 1 and retained messages" in text
+
+
 # ---- versions
 
 
@@ -224,18 +230,18 @@ class Authority:
         """Paths of certificate and key."""
         key, request, certificate, extra = (self.folder / f"{name}.{end}" for end in ("key", "csr", "pem", "ext"))
         extra.write_text(f"subjectAltName={names}\n")
-        self._openssl("req", "-new", *self._new_key(key), "-subj", subject, "-out", request)
+        self.openssl("req", "-new", *self._new_key(key), "-subj", subject, "-out", request)
         validity = ["-not_before", "20200101000000Z", "-not_after", "20200201000000Z"] if expired else ["-days", "2"]
         signed_by = ["-CA", self.ca, "-CAkey", self.folder / "ca.key", "-CAcreateserial"]
         if expired and not self._knows_dates():
             validity = ["-days", "-1"]
-        self._openssl("x509", "-req", "-in", request, *signed_by, *validity, "-extfile", extra, "-out", certificate)
+        self.openssl("x509", "-req", "-in", request, *signed_by, *validity, "-extfile", extra, "-out", certificate)
         return certificate, key
 
     def _own(self, name, subject):
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        self._openssl("req", "-x509", *self._new_key(key), "-subj", subject, "-days", "2", *extensions, "-out", certificate)
+        self.openssl("req", "-x509", *self._new_key(key), "-subj", subject, "-days", "2", *extensions, "-out", certificate)
         return certificate, key
 
     def _new_key(self, path):
@@ -245,7 +251,7 @@ class Authority:
         text = subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True, check=False)
         return "-not_after" in text.stderr + text.stdout
 
-    def _openssl(self, *words):
+    def openssl(self, *words):
         done = subprocess.run(["openssl", *map(str, words)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
@@ -306,6 +312,14 @@ def test_a_certificate_of_an_unknown_authority_is_refused(encrypted, sender):
     broker = encrypted()
     node = sender(f"mqtt.port={broker.port}", "mqtt.tls.enabled=true")
     assert "is not accepted" in problem(node)
+
+
+def test_an_encrypted_key_is_refused_without_asking_for_its_passphrase(authority, sender):
+    file, key = authority.certificate("node")
+    encrypted = authority.folder / "encrypted.key"
+    authority.openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", encrypted)
+    with pytest.raises(SinkError, match="the private key is encrypted; store it without a passphrase"):
+        sender("mqtt.tls.enabled=true", f"mqtt.tls.certificate_file={file}", f"mqtt.tls.key_file={encrypted}")
 
 
 def test_tls_to_a_port_without_it_is_told_from_an_absent_broker(broker, authority, sender):

@@ -23,6 +23,7 @@ from websockets.http11 import Request, Response
 
 from edge_node.config.models import Web
 from edge_node.errors import SinkError
+from edge_node.sink.certificate import load_own_certificate
 from edge_node.sink.web.access import COOKIE, Access, Denied
 
 log = logging.getLogger(__name__)
@@ -218,9 +219,9 @@ class PageServer:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            context.load_cert_chain(self._config.certificate_file, self._config.key_file)
+            load_own_certificate(context, self._config.certificate_file, self._config.key_file)
         except (OSError, ssl.SSLError) as error:
-            raise SinkError(f"web.certificate_file: {self._config.certificate_file} cannot be used: {error}") from None
+            raise SinkError(f"web.certificate_file: {self._config.certificate_file} cannot be used: {error.strerror or error}") from None
         return context
 
 
