@@ -4,8 +4,9 @@ Every offset in the file is checked against the file's end before it is followed
 Source of the layout: FlatBuffers' "internals" page and TensorFlow Lite's ``schema.fbs``.
 """
 
+import contextlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,11 +74,8 @@ class TfliteFile:
         self._bytes = content
         if content[4:8] != IDENTIFIER:
             raise ModelError("not a TensorFlow Lite file: the mark TFL3 is missing")
-        try:
+        with _damage_told():
             self._read()
-        except (struct.error, UnicodeDecodeError, OverflowError) as error:
-            reason = "an offset leads beyond its end" if "buffer" in str(error) else error
-            raise ModelError(f"damaged TensorFlow Lite file: {reason}") from error
 
     def _read(self) -> None:
         model = _Table(self._bytes, _follow(self._bytes, 0))
@@ -114,13 +112,14 @@ class TfliteFile:
         """
         needed = self._needed(inputs, outputs)
         patched = bytearray(self._bytes)
-        for field in (_MODEL_SIGNATURES, _MODEL_METADATA):
-            self._model.set_length(patched, field, 0)
-        self._graph.keep(patched, _GRAPH_OPERATORS, needed)
-        for field, indices in ((_GRAPH_INPUTS, inputs), (_GRAPH_OUTPUTS, outputs)):
-            patched += bytes(-len(patched) % 4)
-            self._graph.point(patched, field, len(patched))
-            patched += struct.pack(f"<I{len(indices)}i", len(indices), *indices)
+        with _damage_told():  # signatures and metadata are followed here for the first time
+            for field in (_MODEL_SIGNATURES, _MODEL_METADATA):
+                self._model.set_length(patched, field, 0)
+            self._graph.keep(patched, _GRAPH_OPERATORS, needed)
+            for field, indices in ((_GRAPH_INPUTS, inputs), (_GRAPH_OUTPUTS, outputs)):
+                patched += bytes(-len(patched) % 4)
+                self._graph.point(patched, field, len(patched))
+                patched += struct.pack(f"<I{len(indices)}i", len(indices), *indices)
         return bytes(patched)
 
     def _needed(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> list[int]:
@@ -146,6 +145,16 @@ class TfliteFile:
             raise ModelError("damaged TensorFlow Lite file: an operator names a tensor that is not there")
         if any(not 0 <= i < len(self.tensors) for i in (*self.inputs, *self.outputs)):
             raise ModelError("damaged TensorFlow Lite file: input or output is a tensor that is not there")
+
+
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    """What offsets that lead nowhere raise, as ``ModelError``."""
+    try:
+        yield
+    except (struct.error, UnicodeDecodeError, OverflowError) as error:
+        reason = "an offset leads beyond its end" if "buffer" in str(error) else error
+        raise ModelError(f"damaged TensorFlow Lite file: {reason}") from error
 
 
 class _Table:

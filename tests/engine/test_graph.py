@@ -108,11 +108,11 @@ def test_a_truncated_model_is_refused(edgetpu_bytes, kept):
         read_model(edgetpu_bytes[: int(len(edgetpu_bytes) * kept)])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_a_damaged_model_is_read_or_refused_and_never_crashes(edgetpu_bytes, data):
+def test_a_damaged_model_is_read_or_refused_and_never_crashes(edgetpu_bytes, cpu_bytes, data):
     """Damage where the structure lies: the tables are at both ends of the file, weights between them."""
-    damaged = bytearray(edgetpu_bytes)
+    damaged = bytearray(data.draw(st.sampled_from((edgetpu_bytes, cpu_bytes))))
     for _ in range(data.draw(st.integers(1, 8))):
         near_the_end = data.draw(st.booleans())
         place = data.draw(st.integers(0, 20_000))
@@ -121,3 +121,11 @@ def test_a_damaged_model_is_read_or_refused_and_never_crashes(edgetpu_bytes, dat
         read_model(bytes(damaged))
     except ModelError as error:
         assert str(error)  # noqa: PT017 - refusing is one of two right outcomes
+
+
+def test_damage_that_only_cutting_comes_upon_is_refused(cpu_bytes):
+    """Byte 43 of this file leads to its signatures."""
+    damaged = bytearray(cpu_bytes)
+    damaged[43] = 6
+    with pytest.raises(ModelError, match="damaged TensorFlow Lite file: an offset leads beyond its end"):
+        read_model(bytes(damaged))
