@@ -218,8 +218,11 @@ def open_path(path: Path, settings: CameraSettings, first_seq: int, health: Heal
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, in natural order of their names."""
-    return sorted((path for path in folder.iterdir() if _is_picture(path)), key=_natural_order)
+    """The pictures of a folder, in natural order of their names. Raises ``SourceUnusableError`` when it may not be read."""
+    try:
+        return sorted((path for path in folder.iterdir() if _is_picture(path)), key=_natural_order)
+    except OSError as error:
+        raise SourceUnusableError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
 def _is_picture(path: Path) -> bool:

@@ -6,17 +6,18 @@ from contextlib import closing
 from itertools import islice, pairwise
 from pathlib import Path
 
-from edge_node.camera.files import PictureFolder, VideoFile, open_path
+from edge_node.camera.files import PictureFolder, VideoFile, open_path, pictures_in
 from edge_node.commands.argument_types import positive
 from edge_node.commands.progress import progress
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
 from edge_node.data import Frame, Image, People
-from edge_node.errors import EXIT_OK, RecordingError, UsageError
+from edge_node.errors import EXIT_OK, RecordingError, SinkError, SourceUnusableError, UsageError
+from edge_node.filesystem import are_same, is_folder
 from edge_node.recordings.draw import black, draw_people
 from edge_node.recordings.read import looks_like_recording, people_of, read_recording
-from edge_node.recordings.render import open_output, write_all
+from edge_node.recordings.render import write_all
 from edge_node.sink.messages import Pose
 
 DEFAULT_FPS = 30.0
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     recorded = looks_like_recording(arguments.input)
     if arguments.over and not recorded:
         raise UsageError("render: --over is for a recording; a clip is drawn over itself")
+    _refuse_to_replace_what_is_read(arguments)
     if recorded:
         fps, total = _rate_and_length(arguments.input)
         pictures = _over(arguments, settings.current) if arguments.over else _on_black(arguments.input, settings.current)
@@ -49,11 +51,21 @@ def run(arguments: argparse.Namespace) -> int:
         with closing(_clip(arguments.input, settings.current)) as clip:
             fps, total = clip.fps, clip.length
         pictures = _estimated(arguments, settings)
-    output = open_output(arguments.output, fps, arguments.codec, arguments.tiles)
     total = min(total, arguments.frames or total)
-    count = write_all(progress(islice(pictures, arguments.frames), total, str(arguments.output)), output)
+    images = progress(islice(pictures, arguments.frames), total, str(arguments.output))
+    count = write_all(images, arguments.output, fps, arguments.codec, arguments.tiles)
     print(f"{arguments.output}: {count} frames")
     return EXIT_OK
+
+
+def _refuse_to_replace_what_is_read(arguments: argparse.Namespace) -> None:
+    """Raise ``UsageError`` when the output is the input, the clip under it, or a picture of a folder that is read."""
+    for given in (arguments.input, arguments.over):
+        if given is None:
+            continue
+        for path in pictures_in(given) if is_folder(given, SourceUnusableError) else [given]:
+            if are_same(arguments.output, path, SinkError):
+                raise UsageError(f"render: {arguments.output} is what is read; give another -o")
 
 
 def _on_black(path: Path, config: Config) -> Iterator[Image]:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,8 +23,10 @@ from websockets.sync.client import connect
 
 from edge_node.cli import main
 from edge_node.commands.replay import _on_one_time_line
+from edge_node.errors import SinkError
 from edge_node.local_broker import local_broker
 from edge_node.recordings.read import read_recording
+from edge_node.recordings.render import write_all
 from edge_node.sink import homeassistant
 from edge_node.sink.messages import encode_pose, pose
 from tests.recordings.made import lines, people, write_recording
@@ -450,6 +453,76 @@ def test_render_draws_a_frame_that_is_said_to_be_enormous_smaller(tmp_path):
     assert cv2.imread(str(tmp_path / "out.png")).shape == (195, 320, 3)
 
 
+def test_render_never_replaces_what_it_reads(tmp_path, recording, shared, capsys):
+    clip, picture = tmp_path / "in.mp4", tmp_path / "pictures" / "1.png"
+    shutil.copy(shared.clips / "squats.mp4", clip)
+    picture.parent.mkdir()
+    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "link.mp4").symlink_to(clip)
+    (tmp_path / "same.mp4").hardlink_to(clip)
+    before = clip.read_bytes(), picture.read_bytes()
+    for words in (
+        [clip, "-o", clip],
+        [clip, "-o", tmp_path / "link.mp4"],
+        [clip, "-o", tmp_path / "same.mp4"],
+        [recording, "--over", clip, "-o", clip],
+        [picture, "-o", picture],
+        [picture.parent, "-o", picture],
+    ):
+        code, text = refused(capsys, "render", *words, "--set", "model.name=marker")
+        assert (code, text) == (2, f"render: {words[-1]} is what is read; give another -o")
+    assert (clip.read_bytes(), picture.read_bytes()) == before
+
+
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "avi", "mkv", "webm", "png", "jpg", "webp"])
+def test_render_onto_a_disk_that_fills_up_says_so_and_leaves_an_older_output_alone(tmp_path, recording, suffix, part):
+    output = tmp_path / f"out.{suffix}"
+    assert main(["render", str(recording), "-o", str(output)]) == 0
+    limit = int(output.stat().st_size * part)
+    output.write_bytes(b"older")
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_node", "render", recording, "-o", output],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{output}: cannot be written: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert output.read_bytes() == b"older"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", f"out.{suffix}"]
+
+
+def test_a_render_that_was_cut_off_before_its_end_is_told_though_there_is_room_again(tmp_path, monkeypatch):
+    """FFmpeg writes nothing more after a write that failed."""
+    output = tmp_path / "out.mkv"
+    noise = np.random.default_rng(1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def pictures():
+        for number in range(40):
+            if number in (10, 30):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if number == 10 else before[0], before[1]))
+            yield noise.integers(0, 255, (480, 640, 3), np.uint8)
+
+    try:
+        with pytest.raises(SinkError, match=r"out.mkv: cannot be written: only a part of its 40 frames is there; was the disk full\?"):
+            write_all(pictures(), output, 30.0, None, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_render_writes_a_sheet_of_any_name_and_a_video_only_of_one_that_is_utf8(tmp_path, recording):
+    assert main(["render", str(recording), "-o", str(tmp_path / "caf\udce9.png")]) == 0
+    assert (tmp_path / "caf\udce9.png").stat().st_size > 1000
+    with pytest.raises(SinkError, match="cannot be written: the name of a video must be UTF-8"):
+        write_all([np.zeros((48, 64, 3), np.uint8)], tmp_path / "caf\udce9.mp4", 30.0, None, 1)
+
+
 def test_render_of_what_is_neither_clip_nor_recording_says_so(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("hello")
     code, text = refused(capsys, "render", tmp_path / "notes.txt", "-o", tmp_path / "out.mp4")
@@ -530,7 +603,7 @@ def test_help_of_every_verb_is_there(capsys):
 def test_the_sheet_keeps_evenly_spaced_frames_of_any_number():
     from edge_node.recordings.render import Sheet
 
-    sheet = Sheet(Path("unused.png"), tiles=5)
+    sheet = Sheet(Path("unused.png"), Path("unused"), tiles=5)
     for number in range(1000):
         sheet.add(np.full((4, 4, 3), number // 4, np.uint8))
     shades = [int(tile[0, 0, 0]) for tile in sheet._kept]
