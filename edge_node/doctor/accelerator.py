@@ -60,7 +60,7 @@ def _devices(hardware: Hardware, settings: Model, root: Path) -> Iterator[Findin
     heat = heat_advice(hardware)
     if heat:
         yield wrong("temperature", heat.what, heat.advice)
-    if not hardware.wanted(settings.device):
+    if not hardware.has(settings.device):
         reason = why_absent(hardware, settings.device)
         yield _absence(settings, "device", reason.what, reason.advice)
 
@@ -94,7 +94,7 @@ def _trial(settings: Model, hardware: Hardware, library: dict[str, Any], root: P
         yield fine("trial", f"left out: the Edge TPU is at work for {user}")
         return
     there = hardware.wanted(settings.device)
-    if there and not any(device.accessible for device in there):
+    if there and not (hardware.has(settings.device) and any(device.accessible for device in there)):
         return  # said above, and a trial would fail for that
     if not library["devices"]:
         if there:

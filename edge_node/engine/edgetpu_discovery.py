@@ -23,6 +23,7 @@ UDEV_ADVICE = (
 )
 APEX_ADVICE = "sudo groupadd -f apex && sudo usermod -aG apex $USER (then log in again), with the udev rule of docs/edge-tpu.md"
 DRIVER_ADVICE = "install the driver: sudo apt install gasket-dkms, then restart"
+PCI_ADVICE = "look whether it sits well in its slot and PCIe is switched on (lspci -d 1ac1:089a shows it), then restart"
 REPLUG_ADVICE = "unplug the stick, wait 5 s, plug it in again"
 
 
@@ -86,6 +87,10 @@ class Hardware:
         kind = _kind(device)
         return (self.usb if kind != "pci" else ()) + (self.pci if kind != "usb" else ())
 
+    def has(self, device: str) -> bool:
+        """Whether there are as many as the index of ``device`` needs."""
+        return len(self.wanted(device)) > _index(device)
+
 
 def find_hardware(root: Path = ROOT) -> Hardware:
     """Look at sysfs. Entries that vanish while they are read are left out."""
@@ -94,18 +99,22 @@ def find_hardware(root: Path = ROOT) -> Hardware:
 
 def why_absent(hardware: Hardware, device: str = "") -> Reason:
     """Why libedgetpu lists no device, or none that fits ``device``."""
-    for found in hardware.wanted(device):
-        return _why(found)
+    wanted = hardware.wanted(device)
+    if wanted and not hardware.has(device):
+        asked = f"model.device {device} means Edge TPU number {_index(device) + 1} {_place(device)}, but there is only {len(wanted)}"
+        return Reason(asked, f"set model.device accordingly; the first is {_kind(device)}:0")
+    if wanted:
+        return _why(wanted[0])
     other = hardware.wanted("")
     if other:
         return Reason(f"model.device asks for {device}, but there is only {other[0].description}", "set model.device accordingly")
-    where = {"usb": "no Edge TPU on USB", "pci": "no Edge TPU on PCIe"}.get(_kind(device), "no Edge TPU on USB or PCIe")
-    return Reason(where, "plug it in, use its own cable and a port that gives 900 mA")
+    advice = PCI_ADVICE if _kind(device) == "pci" else "plug it in, use its own cable and a port that gives 900 mA"
+    return Reason(f"no Edge TPU {_place(device)}", advice)
 
 
 def why_not_opened(hardware: Hardware, device: str = "") -> Reason:
     """Why opening a device failed, although one may be there."""
-    for found in hardware.wanted(device):
+    for found in hardware.wanted(device) if hardware.has(device) else ():
         if isinstance(found, UsbStick) and found.accessible and not found.firmware_loaded:
             return Reason(f"{found.description} is stuck before its firmware", f"{REPLUG_ADVICE}; a Raspberry Pi 5 needs its 5 A supply")
         return _why(found)
@@ -126,6 +135,14 @@ def heat_advice(hardware: Hardware) -> Reason | None:
 
 def _kind(device: str) -> str:
     return device.partition(":")[0]
+
+
+def _index(device: str) -> int:
+    return int(device.partition(":")[2] or 0)
+
+
+def _place(device: str) -> str:
+    return {"usb": "on USB", "pci": "on PCIe"}.get(_kind(device), "on USB or PCIe")
 
 
 def _why(found: UsbStick | PciModule) -> Reason:

@@ -78,6 +78,14 @@ def test_a_stick_stuck_before_its_firmware_is_to_be_replugged(doctor, root, tpu)
     assert found["trial"]["advice"].startswith("unplug the stick")
 
 
+def test_an_index_beyond_the_sticks_there_are_is_told_once(doctor, root):
+    usb_stick(root)
+    code, found = doctor(model__device="usb:9")
+    assert code == 1
+    assert found["device"]["text"] == "model.device usb:9 means Edge TPU number 10 on USB, but there is only 1"
+    assert "trial" not in found
+
+
 def test_a_library_of_another_layout_is_recognised_by_its_crash(doctor, root, tpu):
     usb_stick(root)
     tpu.control.old_layout = 1

@@ -83,6 +83,21 @@ def test_the_wrong_kind_is_said(root):
     assert str(why_absent(find_hardware(root), "usb")).startswith("model.device asks for usb, but there is only PCIe apex_0")
 
 
+@pytest.mark.parametrize(("device", "place"), [("usb:9", "on USB"), (":9", "on USB or PCIe")])
+def test_an_index_beyond_what_is_there_is_said(root, device, place):
+    usb_stick(root)
+    for why in (why_absent, why_not_opened):
+        assert str(why(find_hardware(root), device)).startswith(
+            f"model.device {device} means Edge TPU number 10 {place}, but there is only 1: set model.device accordingly"
+        )
+
+
+def test_a_module_that_is_not_there_gets_no_advice_for_usb(root):
+    reason = why_absent(find_hardware(root), "pci:9")
+    assert reason.what == "no Edge TPU on PCIe"
+    assert "cable" not in reason.advice
+
+
 def test_one_that_is_there_and_does_not_open_may_be_in_use(root):
     usb_stick(root)
     assert "another program has it" in str(why_not_opened(find_hardware(root), "usb"))
