@@ -39,9 +39,11 @@ def service_runtime_directory() -> Path | None:
 
 
 def user_runtime_directory() -> Path | None:
-    """``$XDG_RUNTIME_DIR/edge-node``, on a RAM disk; ``None`` where the user has none. It may not exist yet."""
+    """``$XDG_RUNTIME_DIR/edge-node``, on a RAM disk; ``None`` where the user has none, as in a shell that ``su`` has left with the
+    variable of another user. It may not exist yet.
+    """
     base = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(base) / "edge-node" if base and Path(base).is_dir() else None
+    return Path(base) / "edge-node" if base and os.access(base, os.W_OK | os.X_OK) and Path(base).is_dir() else None
 
 
 def models_directory(configured: str | None) -> Path:

@@ -33,6 +33,8 @@ def test_what_a_restart_may_take_is_where_systemd_says_or_in_the_users_own_folde
     assert paths.user_runtime_directory() == tmp_path / "edge-node"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "of a session that has ended"))
     assert paths.user_runtime_directory() is None
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 300)))
+    assert paths.user_runtime_directory() is None
 
 
 def test_a_systemd_credential_wins_over_the_environment_and_loses_its_line_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ node, a zone taken out of the file, or discovery switched off leaves nothing beh
 import contextlib
 import json
 import logging
+import os
 import random
 import re
 import time
@@ -211,18 +212,20 @@ def _former_file(file: Path | None) -> Path | None:
 
     Where there are several files, each may be of another node of this user.
     """
-    if file is None or file.exists():
+    if file is None or os.access(file, os.F_OK) or not os.access(file.parent, os.R_OK | os.X_OK):
         return None
     others = list(file.parent.glob("homeassistant*.json"))
     return others[0] if len(others) == 1 else None
 
 
 def _read(file: Path | None) -> _Announced | None:
-    if file is None or not file.exists():
+    if file is None:
         return None
     try:
         told = _Announced(**orjson.loads(file.read_bytes()))
         usable = re.fullmatch(_TOPIC, told.topic) and re.fullmatch(NODE_NAME_PATTERN, told.node) and isinstance(told.components, dict)
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, TypeError) as error:
         log.warning("%s cannot be used (%s); Home Assistant is told afresh", file, error)
         return None

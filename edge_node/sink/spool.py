@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from edge_node.errors import SinkError
+from edge_node.filesystem import exists
 from edge_node.sink.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
@@ -79,11 +80,11 @@ class Spool:
         self._bytes = 0
         self._count = 0
         self.forgotten = 0
-        if path != MEMORY and path.exists():
-            try:
+        try:
+            if path != MEMORY and exists(path, SpoolError):
                 self._opened()
-            except sqlite3.Error as error:
-                log.error("the spool %s cannot be used now: %s", path, error)
+        except (sqlite3.Error, SpoolError) as error:
+            log.error("the spool %s cannot be used now: %s", path, error)
 
     def __len__(self) -> int:
         return self._count

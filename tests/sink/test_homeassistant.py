@@ -339,3 +339,8 @@ def test_a_corrupt_record_of_what_was_announced_is_no_obstacle(tmp_path: Path, t
     speaker = HomeAssistantSpeaker(Settings(lambda: configured(ON)), tmp_path)
     assert [o.topic for o in speaker.connected()] == [TOPIC]
     assert json.loads(state_file(tmp_path, "n1").read_text())["topic"] == TOPIC
+
+
+def test_a_state_directory_that_cannot_be_looked_at_is_said(tmp_path, caplog):
+    HomeAssistantSpeaker(Settings(lambda: configured(ON)), tmp_path / ("x" * 300))
+    assert "File name too long" in caplog.text

@@ -189,6 +189,13 @@ def test_a_folder_that_cannot_be_made_is_said_as_a_sink_that_cannot_be_used(tmp_
         make(tmp_path / "file" / "spool").add([kept(1)])
 
 
+def test_a_place_that_cannot_be_looked_at_is_said_and_costs_only_what_is_kept_there(tmp_path, caplog):
+    spool = make(tmp_path / ("x" * 300))
+    assert "cannot be read: File name too long" in caplog.text
+    with pytest.raises(SpoolError):
+        spool.add([kept(1)])
+
+
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
