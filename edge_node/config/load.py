@@ -26,6 +26,9 @@ _TOO_DEEP = "nested too deeply or too often"
 _MAX_NODES = 20_000
 """More than any configuration needs: 32 zones of 64 corners have 6,272 values."""
 
+_NO_VALUE = (yaml.YAMLError, ValueError, LookupError, AttributeError)
+"""What PyYAML raises; all but the first from values that do not fit their tag, such as ``!!bool 3``."""
+
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -105,10 +108,19 @@ def parse_value(text: str) -> Any:
     try:
         _refuse_deep(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, in C where there is one
-    except yaml.YAMLError as error:
-        raise ValueError(f"cannot be read as YAML: {error}") from None
     except UnicodeEncodeError:
         raise ValueError(NOT_UTF8) from None
+    except _NO_VALUE as error:
+        raise ValueError(f"cannot be read as YAML: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    """What YAML finds wrong, in one line and without a place."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        return str(error.problem or error.context)
+    if isinstance(error, LookupError | AttributeError):
+        return "is not what its tag says"
+    return str(error).splitlines()[0]
 
 
 def _refuse_deep(text: str) -> None:
@@ -147,17 +159,19 @@ def _read_file(path: Path, source: _Source) -> None:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file; write one with: edge-node setup"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: cannot be read: it is not text in UTF-8"]) from None
     try:
         _refuse_deep(text)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise ConfigError([f"{where}: not valid YAML: {error.problem or error.context}"]) from None
+        raise ConfigError([f"{where}: not valid YAML: {_said(error)}"]) from None
     except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not valid YAML: {error}"]) from None
+        raise ConfigError([f"{path}: not valid YAML: {_said(error)}"]) from None
     if root is None:
         return
     if not isinstance(root, yaml.MappingNode):
@@ -200,8 +214,8 @@ def _scalar(node: yaml.Node, loc: Loc, source: _Source) -> Any:
     loader = _Loader("")
     try:
         return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:
-        source.problems.append(f"{source.place(loc)}: {_dotted(loc)}: {getattr(error, 'problem', None) or error}")
+    except _NO_VALUE as error:
+        source.problems.append(f"{source.place(loc)}: {_dotted(loc)}: {_said(error)}")
         return None
     finally:
         loader.dispose()

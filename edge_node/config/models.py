@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from edge_node.errors import ConfigError, SourceUnusableError
 
 NODE_NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
-MqttText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=16_383)]
+MqttText = Annotated[str, StringConstraints(max_length=16_383)]
 """Text in a packet of MQTT: at most 65,535 bytes as UTF-8."""
 AlpnName = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,255}$")]
 
@@ -33,6 +33,13 @@ class Section(BaseModel):
     """A part of the configuration. Unknown keys are refused, values are never converted from another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _without_nul(cls, value: Any) -> Any:
+        if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else (value,))):
+            raise ValueError("no text may have the character NUL in it")
+        return value
 
 
 def _of_a_certificate(value: str | None, info: ValidationInfo) -> str | None:

@@ -79,13 +79,16 @@ def test_an_override_may_go_into_a_nested_section() -> None:
         ("record:\n  path: ''\n", "2:3: record.path: should have at least 1 character, not ''"),
         ("web:\n  key_file: key.pem\n", "2:3: web.key_file: there is no certificate_file for this key"),
         ("mqtt:\n  tls:\n    key_file: key.pem\n", "3:5: mqtt.tls.key_file: there is no certificate_file for this key"),
+        ("camera:\n  fps: !!timestamp 5\n", "2:3: camera.fps: is not what its tag says"),
+        ("camera:\n  loop: !!bool 3\n", "2:3: camera.loop: is not what its tag says"),
+        ('web:\n  host: "a\\0b"\n', "2:3: web.host: no text may have the character NUL in it"),
         ("node:\n  name: my node\n", "2:3: node.name: 'my node' does not have the form"),
         ("mqtt:\n  protocol: 4\n", "2:3: mqtt.protocol: 4 is not one of 'auto', '5' or '3.1.1'"),
         ("mqtt:\n  tls:\n    alpn: ['']\n", "3:12: mqtt.tls.alpn.0: '' does not have the form"),
         ("mqtt:\n  tls:\n    alpn: [é]\n", "3:12: mqtt.tls.alpn.0: 'é' does not have the form"),
         (f"mqtt:\n  client_id: {'x' * 65_536}\n", "2:3: mqtt.client_id: should have at most 16383 characters"),
         (f"mqtt:\n  username: {'é' * 40_000}\n", "2:3: mqtt.username: should have at most 16383 characters"),
-        ('mqtt:\n  username: "a\\0b"\n', "2:3: mqtt.username: 'a\\x00b' does not have the form"),
+        ('mqtt:\n  username: "a\\0b"\n', "2:3: mqtt.username: no text may have the character NUL in it"),
         ("homeassistant:\n  prefix: ''\n", "2:3: homeassistant.prefix: '' does not have the form"),
         ("homeassistant:\n  prefix: ha/#\n", "2:3: homeassistant.prefix: 'ha/#' does not have the form"),
         ('homeassistant:\n  prefix: "ha\\0"\n', "2:3: homeassistant.prefix: 'ha\\x00' does not have the form"),
@@ -171,6 +174,28 @@ def test_a_value_that_is_not_utf8_is_told() -> None:
         f"environment variable EDGE_NODE__CAMERA__SOURCE: {why}",
         f"--set record.path=caf\udce9: {why}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[1", "did not find expected ',' or ']'"),
+        ("!!timestamp 5", "is not what its tag says"),
+        ("!!int ''", "is not what its tag says"),
+        ("a\x01b", "unacceptable character #x0001: control characters are not allowed"),
+        ("2020-99-99", "month must be in 1..12"),
+    ],
+)
+def test_a_value_of_the_command_line_that_is_no_yaml_is_told_in_one_line(value: str, said: str) -> None:
+    (problem,) = problems(None, {}, (f"camera.fps={value}",))
+    assert problem == f"--set camera.fps={value}: cannot be read as YAML: {said}"
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "utf16.yaml"
+    file.write_text("camera: {fps: 3}", encoding="utf-16")
+    assert problems(file) == [f"{file}: cannot be read: it is not text in UTF-8"]
+    assert problems(tmp_path) == [f"{tmp_path}: cannot be read: Is a directory"]
 
 
 def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
