@@ -253,6 +253,7 @@ def test_a_web_port_in_use_ends_the_node(program: Program) -> None:
         (("models", "verify", "FOLDER/a.tflite"), FAILED),
         (("evaluate", "--set", "model.name=marker", "--coco", "FOLDER"), FAILED),
         (("evaluate", "--set", "model.name=marker", "--sequence", "FOLDER/a"), FAILED),
+        (("evaluate", "--set", "model.name=marker", "--sequence", "FOLDER"), FAILED),
         (("setup", "--yes", "-c", "FOLDER/a.yaml"), CONFIG),
         (("doctor", "--set", "camera.source=FOLDER/a"), FAILED),
         (("export", "FOLDER/a.jsonl", "--to", "csv"), FAILED),
@@ -263,7 +264,7 @@ def test_a_path_in_a_folder_that_may_not_be_entered_is_told(program: Program, tm
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o000)
     answer = program.without_rights(*(word.replace("FOLDER", str(folder)) for word in words))
-    assert re.search(rf"{folder}/\S+: cannot be read: Permission denied", answer.text)
+    assert re.search(rf"{folder}(/\S+)?: cannot be read: Permission denied", answer.text)
     assert answer.code == code
 
 

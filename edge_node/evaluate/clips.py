@@ -1,5 +1,6 @@
 """Clips with truth in a simple JSON form, documented in docs/evaluate.md."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -85,6 +86,8 @@ class Clip:
 def find_clips(path: Path) -> list[Clip]:
     """The clip of a file, or those of a folder's ``*.json``. Raises ``AnnotationError`` when there is none."""
     if is_folder(path, AnnotationError):
+        if not os.access(path, os.R_OK | os.X_OK):  # glob would find nothing
+            raise AnnotationError(f"{path}: cannot be read: Permission denied")
         clips = [Clip(file) for file in sorted(path.glob("*.json"))]
         if not clips:
             raise AnnotationError(f"{path}: no clip in it; expected one or more .json files as docs/evaluate.md describes")
