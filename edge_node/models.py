@@ -125,11 +125,20 @@ def _own_file(path: Path, accelerator: Accelerator) -> FoundModel:
     stem = path.stem.removesuffix(EDGETPU_SUFFIX)
     wanted = path.with_name(f"{stem}{EDGETPU_SUFFIX if accelerator == 'edgetpu' else ''}.tflite")
     if not is_file(wanted, ModelError):
-        raise ModelError(
-            f"model {path}: {wanted} is not there; give model.name the path of a .tflite file, or a name of: edge-node models list"
-        )
+        raise ModelError(f"model {path}: {wanted} is not there; {_what_to_do_without(wanted)}")
     content = _read(wanted)
     return FoundModel(wanted.name, wanted, content, hashlib.sha256(content).hexdigest())
+
+
+def _what_to_do_without(wanted: Path) -> str:
+    """``wanted`` is a model file that is not there; perhaps its twin is."""
+    stem = wanted.stem.removesuffix(EDGETPU_SUFFIX)
+    compiled, plain = wanted.with_name(f"{stem}{EDGETPU_SUFFIX}.tflite"), wanted.with_name(f"{stem}.tflite")
+    if wanted == plain and is_file(compiled, ModelError):
+        return "a model compiled for the Edge TPU needs the one it was compiled from beside it, which the CPU runs meanwhile"
+    if wanted == compiled and is_file(plain, ModelError):
+        return f"make it with: edgetpu_compiler {plain.name}"
+    return "give model.name the path of a .tflite file, or a name of: edge-node models list"
 
 
 def _marker(accelerator: Accelerator) -> FoundModel:

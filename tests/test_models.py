@@ -210,6 +210,20 @@ def test_a_path_means_the_twin_for_each_accelerator(shared):
         find_model(str(shared.models / "posenet_mobilenet_v1_075_353_481_quant.tflite"), None, "edgetpu")
 
 
+def test_a_twin_that_is_missing_is_told_with_how_to_come_by_it(tmp_path):
+    (tmp_path / "own.tflite").touch()
+    (tmp_path / "only_edgetpu.tflite").touch()
+    with pytest.raises(ModelError, match=r"own_edgetpu\.tflite is not there; make it with: edgetpu_compiler own\.tflite"):
+        find_model(str(tmp_path / "own.tflite"), None, "edgetpu")
+    for name in ("only_edgetpu.tflite", "only.tflite"):
+        with pytest.raises(
+            ModelError, match=r"only\.tflite is not there; a model compiled for the Edge TPU needs the one it was compiled from"
+        ):
+            find_model(str(tmp_path / name), None)
+    with pytest.raises(ModelError, match=r"neither\.tflite is not there; give model\.name the path"):
+        find_model(str(tmp_path / "neither.tflite"), None)
+
+
 def test_the_manifest_names_pinned_files():
     for known in manifest():
         for file in known.files.values():

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
 from edge_node.config.keys import shown
+from edge_node.config.models import Model
 from edge_node.config.settings import Settings
 from edge_node.engine import Engine
 from edge_node.engine.create import create_unmixed_engine
@@ -18,6 +19,7 @@ from edge_node.evaluate.protocols import DEFAULT_INFERENCES, run_protocol
 from edge_node.evaluate.report import Report, describe_sequences, describe_stills, sequences_json, stills_json
 from edge_node.evaluate.run import SequenceResult, follow, result, together
 from edge_node.evaluate.sources import sequences_of
+from edge_node.models import EDGETPU_SUFFIX, is_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.coco or arguments.sequence):
         raise UsageError("evaluate: nothing to measure on; give --coco DIR or --sequence WHAT")
     settings = Settings(loader(arguments, _own_overrides(arguments)))
+    _say_what_is_measured(settings.current.model)
     engine = create_unmixed_engine(settings.current.model)
     try:
         report, text = _sequences(arguments, settings, engine) if arguments.sequence else _stills(arguments, engine)
@@ -70,6 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         engine.close()
     print(json.dumps(report, indent=1) if arguments.json else text)
     return EXIT_OK
+
+
+def _say_what_is_measured(model: Model) -> None:
+    """The CPU runs a compiled model's twin: that is easily mistaken."""
+    if is_path(model.name) and Path(model.name).stem.endswith(EDGETPU_SUFFIX) and not model.expects_edgetpu:
+        print(f"{model.name}: its twin for the CPU is measured; for the Edge TPU: --set model.accelerator=edgetpu", file=sys.stderr)
 
 
 def _own_overrides(arguments: argparse.Namespace) -> list[str]:

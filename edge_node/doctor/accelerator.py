@@ -8,9 +8,9 @@ from typing import Any
 from edge_node.config.models import Model
 from edge_node.doctor import Finding, fine, note, wrong
 from edge_node.engine.edgetpu import REFUSED, EdgeTpu, EdgeTpuEngine, read_compiled
-from edge_node.engine.edgetpu_discovery import REPLUG_ADVICE, USB3_MBPS, Hardware, UsbStick, find_hardware, heat_advice, why_absent
+from edge_node.engine.edgetpu_discovery import USB3_MBPS, Hardware, UsbStick, find_hardware, heat_advice, why_absent
 from edge_node.engine.edgetpu_process import ChildProcess, ChildSpec, EdgeTpuError
-from edge_node.engine.edgetpu_reasons import explained
+from edge_node.engine.edgetpu_reasons import FAULT_ADVICE, explained
 from edge_node.engine.runtime import load_runtime
 from edge_node.errors import EngineError, ModelError
 from edge_node.models import MARKER, find_model
@@ -125,7 +125,7 @@ def _outcome(figures: str, engine: EdgeTpuEngine) -> Finding:
     if failed.reason == REFUSED:
         return note("trial", f"{figures}; {engine.note}")
     how_often = "failed once, then" if engine.note is None else "failed twice, then"
-    return wrong("trial", f"{how_often} {figures}: {failed.text}", f"another port and cable, its own power; or {REPLUG_ADVICE}")
+    return wrong("trial", f"{how_often} {figures}: {failed.text}", FAULT_ADVICE)
 
 
 def _listed(library: dict[str, Any]) -> str:

@@ -84,7 +84,9 @@ def _list_devices(channel: socket.socket, spec: dict[str, Any]) -> dict[str, Any
     try:
         library = ctypes.CDLL(spec["library"])
     except OSError as error:
-        raise _StartError("no_library", str(error)) from error
+        if str(error).startswith(f"{spec['library']}: ") and "No such file" in str(error):  # itself, not a library that it needs
+            raise _StartError("no_library", str(error)) from error
+        raise _StartError("wrong_library", f"{spec['library']} cannot be loaded: {error}") from error
     absent = [name for name in LISTING_FUNCTIONS if not hasattr(library, name)]
     if absent:
         raise _StartError("wrong_library", f"{spec['library']} is not libedgetpu: it has no {absent[0]}")

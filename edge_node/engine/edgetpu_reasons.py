@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from edge_node.engine.edgetpu_discovery import ROOT, Reason, find_hardware, why_absent, why_not_opened
+from edge_node.engine.edgetpu_discovery import REPLUG_ADVICE, ROOT, Reason, find_hardware, why_absent, why_not_opened
 from edge_node.engine.edgetpu_process import EdgeTpuError
 
 INSTALL = "install the libedgetpu package that docs/edge-tpu.md names for this system"
+FAULT_ADVICE = f"another port and cable, its own power; or {REPLUG_ADVICE}"
 PERMANENT = frozenset({"no_library", "wrong_library", "runtime", "model", "model_version"})
 """Reasons that waiting does not cure, unless it worked before: something has to be installed or configured."""
 
@@ -23,6 +24,10 @@ def _reason(error: EdgeTpuError, device: str, runtime: str, root: Path) -> Reaso
         return why_not_opened(find_hardware(root), device)
     if error.reason == "crash" and error.stage in {"build", "trial"}:
         return Reason(f"libedgetpu crashes under {runtime}: it was built for another TensorFlow Lite", INSTALL)
+    if error.reason in {"abort", "crash", "signal"} and error.stage == "library":
+        return Reason(f"libedgetpu cannot be loaded: {error.text}", INSTALL)
+    if error.reason in {"abort", "hang"} and error.stage in {"build", "trial"}:
+        return Reason(error.text, FAULT_ADVICE)
     return {
         "no_library": Reason(f"libedgetpu is not installed ({error.text})", INSTALL),
         "wrong_library": Reason(error.text, INSTALL),

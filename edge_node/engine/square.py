@@ -22,7 +22,10 @@ class Square:
 
     def __init__(self, model: CutModel | StockModel, runtime: Runtime, threads: int) -> None:
         if model.edgetpu:
-            raise ModelError("compiled for the Edge TPU, it cannot run on the CPU; give the file without _edgetpu in its name")
+            raise ModelError(
+                "compiled for the Edge TPU, it cannot run on the CPU; "
+                "give the model it was compiled from, and keep this one beside it, the same name with _edgetpu behind"
+            )
         self._model = model
         try:
             self._interpreter = runtime.interpreter(model_content=model.content, num_threads=threads)

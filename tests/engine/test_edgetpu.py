@@ -13,11 +13,12 @@ from edge_node.engine import StockPoses, edgetpu
 from edge_node.engine.cpu import open_cpu_engine
 from edge_node.engine.edgetpu import LONGEST_DEADLINE_S, Deadline, EdgeTpu, InferenceLostError, read_compiled
 from edge_node.engine.edgetpu_process import EdgeTpuError
+from edge_node.engine.edgetpu_reasons import explained
 from edge_node.engine.runtime import load_runtime
 from edge_node.errors import ModelError
 from edge_node.pose.movenet import decode
 from tests.simtpu import helper
-from tests.simtpu.simtpu import Fault, compiled_for_runtime
+from tests.simtpu.simtpu import Fault, build_library, compiled_for_runtime
 
 exact = pytest.mark.skipif(load_runtime().name != "litert", reason="only LiteRT gives the cut CPU model the very heads of the whole one")
 
@@ -296,6 +297,29 @@ def test_a_library_that_is_not_libedgetpu_is_named(opened, tmp_path, monkeypatch
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     with pytest.raises(EdgeTpuError, match=r"libedgetpu\.so\.1 is not libedgetpu: it has no edgetpu_list_devices"):
         opened()
+
+
+def test_a_damaged_library_is_not_called_absent(opened, tmp_path, monkeypatch):
+    (tmp_path / "libedgetpu.so.1").write_text("text")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    with pytest.raises(EdgeTpuError, match=r"^libedgetpu\.so\.1 cannot be loaded: .*: install the libedgetpu package") as failure:
+        opened()
+    assert failure.value.reason == "wrong_library"
+
+
+def test_a_library_that_aborts_while_it_is_loaded_comes_with_advice(opened, tmp_path, monkeypatch):
+    source = tmp_path / "aborts.c"
+    source.write_text("#include <stdlib.h>\n__attribute__((constructor)) static void loaded(void) { abort(); }\n")
+    build_library(tmp_path, source)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    with pytest.raises(EdgeTpuError, match=r"^libedgetpu cannot be loaded: .*\(abort\) at: library: install the libedgetpu package"):
+        opened()
+
+
+@pytest.mark.parametrize("reason", ["abort", "hang"])
+def test_a_fault_in_the_trial_comes_with_advice(reason):
+    said = explained(EdgeTpuError(reason, "it went wrong", "trial"), "", "litert")
+    assert str(said).startswith("it went wrong: another port and cable")
 
 
 def test_a_model_for_a_newer_runtime_is_refused_before_it_is_built(opened, compiled_model):

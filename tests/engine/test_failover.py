@@ -310,7 +310,9 @@ def test_a_cpu_model_under_the_compiled_ones_name_is_refused(created, cpu_model,
 
 def test_a_compiled_model_under_the_cpu_ones_name_is_refused(created, compiled_model, tmp_path):
     (tmp_path / "own.tflite").symlink_to(compiled_model)
-    with pytest.raises(ModelError, match=r"own\.tflite: compiled for the Edge TPU, it cannot run on the CPU"):
+    with pytest.raises(
+        ModelError, match=r"own\.tflite: compiled for the Edge TPU, it cannot run on the CPU; give the model it was compiled from"
+    ):
         created(name=str(tmp_path / "own.tflite"))
 
 

@@ -124,6 +124,13 @@ def test_an_edge_tpu_that_fails_midway_gives_no_figures(tpu, cpu_model, shared, 
     assert done.stderr.splitlines()[-1] == "the Edge TPU failed: the Edge TPU process is gone"
 
 
+def test_a_compiled_model_on_the_cpu_is_measured_by_its_twin_and_that_is_said(shared, some_pictures):
+    compiled = shared.models / MODEL.replace(".tflite", "_edgetpu.tflite")
+    done = evaluate("--model", compiled, "--set", "model.threads=1", "--coco", some_pictures, "--limit", 1)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[0] == f"{compiled}: its twin for the CPU is measured; for the Edge TPU: --set model.accelerator=edgetpu"
+
+
 def test_without_the_extra_it_says_what_to_install(shared, some_pictures, tmp_path):
     (tmp_path / "pycocotools.py").write_text("raise ImportError('not here')")
     command = [
