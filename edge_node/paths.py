@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 STATE_UNDER_SYSTEMD = "STATE_DIRECTORY"
 RUNTIME_UNDER_SYSTEMD = "RUNTIME_DIRECTORY"
 CREDENTIALS_UNDER_SYSTEMD = "CREDENTIALS_DIRECTORY"
+_MOST_SECRET_BYTES = 65_535
 
 
 def expanded(text: str) -> Path:
@@ -78,8 +79,10 @@ def secret(name: str) -> str | None:
 def secret_text(content: bytes, source: str) -> str:
     """A secret as text; one trailing line end is not part of it.
 
-    Raises ``ConfigError``, which names the ``source`` and nothing of the content, when it is not UTF-8.
+    Raises ``ConfigError``, which names the ``source`` and nothing of the content, when it is not UTF-8 or longer than MQTT carries.
     """
+    if len(content) > _MOST_SECRET_BYTES:
+        raise ConfigError([f"{source}: is longer than {_MOST_SECRET_BYTES:,} bytes"])
     try:
         return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:

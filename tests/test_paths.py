@@ -91,6 +91,12 @@ def test_a_variable_that_is_no_text_is_told_without_what_is_in_it(monkeypatch: p
     assert caught.value.problems == ["environment variable EDGE_NODE_MQTT_PASSWORD: is not text in UTF-8"]
 
 
+def test_a_secret_longer_than_a_broker_could_be_told_is_refused() -> None:
+    assert paths.secret_text(b"x" * 65_535, "here") == "x" * 65_535
+    with pytest.raises(ConfigError, match=r"^here: is longer than 65,535 bytes$"):
+        paths.secret_text(b"x" * 65_536, "here")
+
+
 def test_a_tilde_is_a_home_directory_where_there_is_such_a_user(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert paths.expanded("~/clip.mp4") == Path("/home/me/clip.mp4")

@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_node import paths
 from edge_node.client import Client, ClientError, NodeView
+from edge_node.commands.argument_types import node_name, port, user_name
 from edge_node.errors import EXIT_FAILED, EXIT_OK
 
 SETTLE_S = 1.5
@@ -23,9 +24,9 @@ _COLUMNS = f"{'NODE':<20} {'STATE':<8} {'FPS':>6} {'POSES/S':>8} {'PEOPLE':>6}  
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
     parser.add_argument("--host", default="localhost", help="broker's host name or address (localhost)")
-    parser.add_argument("--port", type=int, help="broker's TCP port (1883, with TLS 8883)")
-    parser.add_argument("--node", metavar="NAME", help="only the node of this name")
-    parser.add_argument("--username", help="user name at the broker; the password: EDGE_NODE_MQTT_PASSWORD")
+    parser.add_argument("--port", type=port, help="broker's TCP port (1883, with TLS 8883)")
+    parser.add_argument("--node", type=node_name, metavar="NAME", help="only the node of this name")
+    parser.add_argument("--username", type=user_name, help="user name at the broker; the password: EDGE_NODE_MQTT_PASSWORD")
     parser.add_argument("--tls", action="store_true", help="encrypt the connection; the broker's certificate is verified")
     parser.add_argument("--ca-file", metavar="FILE", help="certificate authority, PEM; means --tls")
     parser.add_argument("--once", action="store_true", help="say how the nodes are now, and end")

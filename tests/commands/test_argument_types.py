@@ -31,3 +31,24 @@ def test_seconds_are_more_than_none_and_can_be_waited_for(text: str, capsys: pyt
         main(["demo", f"--seconds={text}"])
     assert end.value.code == 2
     assert f"{text!r} is not a number of seconds above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("--port", "0", "is not a port"),
+        ("--port", "65536", "is not a port"),
+        ("--port", "mqtt", "is not a port"),
+        ("--node", "#", "is not the name of a node"),
+        ("--node", "a/b", "is not the name of a node"),
+        ("--node", "", "is not the name of a node"),
+        ("--username", "a\udcff", "is not a user name"),
+        ("--username", "u" * 65_536, "is not a user name"),
+    ],
+)
+def test_what_no_broker_could_be_asked_is_wrong_usage(option: str, text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["watch", "--once", f"{option}={text}"])
+    assert end.value.code == 2
+    assert f"argument {option}: " in (told := capsys.readouterr().err)
+    assert said in told
