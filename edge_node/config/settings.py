@@ -45,7 +45,7 @@ class Settings:
         self._file = load()
         self._state_directory = state_directory
         self._overlay_path = overlay_file(state_directory, self._file.node.name) if state_directory else None
-        if self._overlay_path is not None and not self._overlay_path.exists():
+        if self._overlay_path is not None:
             _take_over(self._overlay_path)
         self._overlay = self._read_overlay()
         self._current = override(self._file, self._overlay)
@@ -156,10 +156,11 @@ def overlay_file(state_directory: Path, node: str) -> Path:
 
 
 def _take_over(overlay: Path) -> None:
-    """What was tuned under the file's former name is this node's."""
+    """Where there is no ``overlay``, what was tuned under the file's former name is this node's."""
     former = overlay.with_name(_FILE_OF_ANY_NODE)
     try:
-        former.replace(overlay)
+        if not overlay.exists():
+            former.replace(overlay)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -97,6 +97,11 @@ def test_an_overlay_that_cannot_be_read_is_said_and_the_file_holds(tmp_path: Pat
     assert f"tuned values are not used: {overlay_file(tmp_path, NAME)}: Is a directory" in caplog.text
 
 
+def test_a_state_directory_that_cannot_be_looked_at_is_said_and_the_file_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert settings(tmp_path / ("x" * 300)).current == Config()
+    assert "File name too long" in caplog.text
+
+
 def test_an_overlay_that_cannot_be_set_aside_is_said_and_the_file_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     overlay_file(tmp_path, NAME).write_text("{")
     overlay_file(tmp_path, NAME).with_suffix(".refused").mkdir()
