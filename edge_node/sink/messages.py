@@ -73,6 +73,7 @@ class PosePerson(TypedDict):
     score: Score
     box: Annotated[list[Coordinate], Field(min_length=4, max_length=4, description="x0, y0, x1, y1.")]
     keypoints: Annotated[FlatKeypoints | NamedKeypoints, Field(description="Flat or named, as the key mqtt.format says.")]
+    predicted: NotRequired[Annotated[bool, Field(description="Not found in this frame but carried on by motion; only there when true.")]]
 
 
 class Pose(TypedDict):
@@ -274,12 +275,15 @@ def _age_ms(people: People, now_ns: int | None) -> float:
 def _person(person: Person, layout: Literal["flat", "named"]) -> PosePerson:
     # Divided in double precision, so that the shortest text of each number has no more than four decimals.
     numbers: list[float] = (np.rint(np.multiply(person.keypoints, 1e4, dtype=np.float64)) / 1e4).ravel().tolist()
-    return {
+    message: PosePerson = {
         "id": person.id,
         "score": round(float(person.score), 4),
         "box": [round(float(side), 4) for side in person.box],
         "keypoints": numbers if layout == "flat" else _named(numbers),
     }
+    if person.predicted:
+        message["predicted"] = True
+    return message
 
 
 def _named(numbers: list[float]) -> list[NamedKeypoint]:
@@ -313,7 +317,7 @@ def people_in(message: Pose, captured_ns: int) -> People:
         width_px=message["width"],
         height_px=message["height"],
         accelerator=message["accelerator"],
-        people=tuple(Person(p["id"], p["score"], _box(p["box"]), keypoints_of(p["keypoints"])) for p in message["people"]),
+        people=tuple(_person_in(person) for person in message["people"]),
     )
 
 
@@ -326,6 +330,11 @@ def keypoints_of(keypoints: list[float] | list[NamedKeypoint]) -> KeypointArray:
 
 def _is_named(keypoints: list[float] | list[NamedKeypoint]) -> TypeGuard[list[NamedKeypoint]]:
     return bool(keypoints) and isinstance(keypoints[0], dict)
+
+
+def _person_in(person: PosePerson) -> Person:
+    keypoints = keypoints_of(person["keypoints"])
+    return Person(person["id"], person["score"], _box(person["box"]), keypoints, person.get("predicted", False))
 
 
 def _box(sides: list[float]) -> tuple[float, float, float, float]:

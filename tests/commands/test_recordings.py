@@ -25,7 +25,7 @@ from edge_node.cli import main
 from edge_node.commands.replay import _on_one_time_line
 from edge_node.errors import SinkError
 from edge_node.local_broker import local_broker
-from edge_node.recordings.read import read_recording
+from edge_node.recordings.read import people_of, read_recording
 from edge_node.recordings.render import write_all
 from edge_node.sink import homeassistant
 from edge_node.sink.messages import encode_pose, pose
@@ -62,6 +62,17 @@ def test_record_writes_every_frame_of_a_clip(tmp_path, shared, capsys):
     assert [message["seq"] for message in messages] == list(range(65))
     assert sum(len(message["people"]) == 1 for message in messages) >= 60
     assert "65 messages" in capsys.readouterr().err
+
+
+def test_record_says_who_was_carried_on_by_their_motion_and_reading_tells_it_again(tmp_path, shared):
+    path = tmp_path / "two.jsonl"
+    words = ["record", path, "--source", next(shared.clips.glob("two_people_jumping.*")), "--frames", "30"]
+    settings = (f"model.directory={shared.models}", "pose.max_inferences=1")
+    assert main([str(word) for word in (*words, *(word for setting in settings for word in ("--set", setting)))]) == 0
+    everyone = [person for message in read_recording(path) for person in people_of(message).people]
+    assert {person.predicted for person in everyone} == {False, True}
+    assert path.read_bytes().count(b'"predicted":true') == sum(person.predicted for person in everyone)
+    assert [encode_pose(people_of(message)) for message in read_recording(path)] == path.read_bytes().splitlines()
 
 
 def test_record_onto_a_disk_that_fills_up_says_what_is_missing_and_fails(tmp_path, shared):

@@ -1,6 +1,7 @@
 import json
 import logging
 import queue
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -22,10 +23,10 @@ def people_of(*persons):
 
 @pytest.mark.parametrize("layout", ["flat", "named"])
 def test_what_was_encoded_is_read_back(layout):
-    sent = people_of(person(1), person(2))
+    sent = people_of(person(1), replace(person(2), predicted=True))
     read = decode_pose(encode_pose(sent, layout))
     assert (read.seq, read.ts, read.width_px, read.height_px, read.accelerator) == (7, 1_700_000_000.25, 640, 480, "edgetpu")
-    assert [p.id for p in read.people] == [1, 2]
+    assert [(p.id, p.predicted) for p in read.people] == [(1, False), (2, True)]
     for there, here in zip(sent.people, read.people, strict=True):
         assert here.keypoints.dtype == np.float32
         np.testing.assert_allclose(here.keypoints, there.keypoints, atol=5.1e-5)

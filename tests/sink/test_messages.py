@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -34,6 +35,13 @@ def test_a_pose_message_is_what_the_documentation_says():
         "height": 480,
         "people": [{"id": 3, "score": 0.8765, "box": [0.1, 0.2, 0.3333, 1.0], "keypoints": [0.1235, 0.5, 0.9] * 17}],
     }
+
+
+def test_whoever_is_carried_on_by_their_motion_is_marked_and_nothing_else_changes():
+    seen = person_of(np.full((17, 3), 0.5))
+    marked = messages.pose(people_of(replace(seen, predicted=True)), now_ns=0)["people"][0]
+    assert marked.pop("predicted") is True
+    assert marked == messages.pose(people_of(seen), now_ns=0)["people"][0]
 
 
 def test_a_frame_without_anyone_has_an_empty_list():

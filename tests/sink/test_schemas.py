@@ -84,9 +84,9 @@ def validators():
     return made
 
 
-@pytest.mark.parametrize("case", [("squats", "flat"), ("two_people_jumping", "named")])
+@pytest.mark.parametrize("case", [("squats", "flat", False), ("two_people_jumping", "named", True)])
 def test_every_message_of_a_run_over_a_clip_conforms(broker, ear_at, shared, validators, case):
-    clip, layout = case
+    clip, layout, taking_turns = case
     ear = ear_at(broker.port)
     options = {
         "camera.source": next(shared.clips.glob(f"{clip}.*")),
@@ -95,6 +95,7 @@ def test_every_message_of_a_run_over_a_clip_conforms(broker, ear_at, shared, val
         "mqtt.format": layout,
         "node.name": "n1",
         "homeassistant.enabled": "true",
+        "pose.max_inferences": 1 if taking_turns else 0,
     }
     words = [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
     node = subprocess.Popen([sys.executable, "-m", "edge_node", "run", "--frames", "30", *words], cwd=ROOT)
@@ -104,6 +105,8 @@ def test_every_message_of_a_run_over_a_clip_conforms(broker, ear_at, shared, val
     assert node.wait(60) == 0
     wait_for(lambda: ear.of("status")[-1].json["state"] == "offline")
     assert [h.json["seq"] for h in ear.of("pose")] == list(range(30))
+    marks = [person.get("predicted") for h in ear.of("pose") for person in h.json["people"]]
+    assert set(marks) == ({None, True} if taking_turns else {None})
     kinds = set()
     for heard in ear.of("#"):
         kind = heard.topic.split("/")[3]

@@ -135,7 +135,6 @@ def _pose_message(people: People) -> dict[str, Any]:
     return {
         "type": "pose",
         "pose": pose(people),
-        "predicted": [person.id for person in people.people if person.predicted],
         "regions": [_region(region, people.width_px, people.height_px) for region in people.regions],
         "stage_ms": {stage: round(ms, 2) for stage, ms in people.stage_ms.items()},
         "captured_wall_ms": (time.time_ns() - (time.monotonic_ns() - people.captured_ns)) / 1e6,

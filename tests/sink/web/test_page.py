@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -108,6 +109,19 @@ def test_joints_are_drawn_where_the_messages_say(serve: Serve, standing: Standin
         assert colour_at(tab, 0.05, 0.95) == (0, 0, 0)
         expect(tab.locator("#people")).to_have_text("2 people in view")
     assert tab.problems == []  # type: ignore[attr-defined]
+
+
+def test_whoever_is_carried_on_by_their_motion_is_drawn_paler(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    people = standing(0, x=0.4)
+    nose_x, nose_y, _ = (float(value) for value in people.people[0].keypoints[0])
+    shades = []
+    for seq, predicted in enumerate((False, True)):
+        page.show(replace(people, seq=seq, people=(replace(people.people[0], predicted=predicted),)))
+        until(tab, f"edgeNodeDrawn.seq === {seq}")
+        shades.append(sum(colour_at(tab, nose_x, nose_y)))
+    assert 0 < shades[1] < shades[0]
 
 
 def test_skeletons_move_with_the_poses_of_a_clip(serve: Serve, browser: Browser, shared: Shared) -> None:

@@ -57,7 +57,7 @@ export class Scene {
     if (this.wantsImage && this.picture) this.context.drawImage(this.picture.picture, 0, 0, width, height);
     if (this.show.regions) this.drawRegions(this.last.regions);
     if (this.show.zones) for (const zone of this.zones) this.drawZone(zone);
-    for (const person of pose.people) this.drawPerson(person, this.last.predicted.includes(person.id));
+    for (const person of pose.people) this.drawPerson(person);
     if (this.sketch) this.drawSketch(this.sketch);
     this.note(pose.seq);
   }
@@ -69,7 +69,7 @@ export class Scene {
     this.unit = Math.max(w, h) / 320;
   }
 
-  drawPerson({ id, keypoints, box }, predicted) {
+  drawPerson({ id, keypoints, box, predicted }) {
     const { context, canvas, unit } = this;
     const at = (i) => [keypoints[3 * i] * canvas.width, keypoints[3 * i + 1] * canvas.height];
     const seen = (i) => keypoints[3 * i + 2] >= SHOWN_SCORE;
