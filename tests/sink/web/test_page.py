@@ -192,6 +192,17 @@ def test_a_value_out_of_range_is_refused_in_words(serve: Serve, browser: Browser
     assert page.settings.current.pose.max_people == 6
 
 
+@pytest.mark.parametrize("text", ["99", ""])
+def test_a_refused_value_gives_way_to_the_one_in_force(serve: Serve, browser: Browser, text: str) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    field = tab.locator("#key-pose-max_people")
+    field.fill(text)
+    field.press("Enter")
+    expect(tab.locator("#tuning-result")).to_contain_text("Refused")
+    expect(field).to_have_value("6")
+
+
 def test_a_zone_is_drawn_with_the_mouse_saved_and_removed(serve: Serve, standing: Standing, browser: Browser) -> None:
     page = serve()
     tab = open_tab(browser, page)
@@ -252,6 +263,19 @@ def test_a_lost_connection_is_told_and_comes_back(serve: Serve, standing: Standi
     expect(tab.locator("#connection")).to_have_text("connected", timeout=10_000)
     again.show(standing(7))
     until(tab, "edgeNodeDrawn.seq === 7")
+
+
+def test_a_page_whose_token_is_no_longer_right_asks_for_the_new_one(serve: Serve, browser: Browser) -> None:
+    page = serve("web.host=0.0.0.0", token="old")
+    tab = browser.new_context().new_page()
+    tab.goto(f"http://127.0.0.1:{page.port}/?token=old")
+    expect(tab.locator("#connection")).to_have_text("connected")
+    page.sink.finish(drain=False)
+    serve("web.host=0.0.0.0", f"web.port={page.port}", token="new")
+    expect(tab.locator("h1")).to_have_text("A token is needed", timeout=10_000)
+    tab.locator("input").fill("new")
+    tab.locator("button").click()
+    expect(tab.locator("#connection")).to_have_text("connected")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -25,7 +25,7 @@ class Connection {
       this.tell("lost", "connection lost, trying again …");
       for (const settle of this.waiting.values()) settle({ ok: false, reason: "connection lost" });
       this.waiting.clear();
-      setTimeout(() => this.open(), RETRY_MS);
+      setTimeout(() => this.again(), RETRY_MS);
     };
     this.socket.onmessage = ({ data }) => {
       if (typeof data !== "string") return this.receive({ type: "image", data });
@@ -34,6 +34,13 @@ class Connection {
       this.waiting.get(message.id)?.(message);
       this.waiting.delete(message.id);
     };
+  }
+
+  // A live connection that is refused does not say why; a page does. Where a token is needed, that page asks for it.
+  async again() {
+    const answer = await fetch("/", { cache: "no-store" }).catch(() => null);
+    if (answer?.status === 401) return location.reload();
+    return this.open();
   }
 
   // Send something that wants no answer.

@@ -1,7 +1,7 @@
 // The tunable keys as a form: changed live, reset one by one or all, saved after a look at the difference.
 
 const byId = (id) => document.getElementById(id);
-const SEND_MS = 80; // a slider that is dragged sends at most so often
+const SEND_MS = 200; // a slider that is dragged sends at most so often: as many requests as the node answers
 
 export class Tuning {
   constructor(connection) {
@@ -29,7 +29,13 @@ export class Tuning {
   }
 
   settings(keys) {
+    this.keys = keys;
     for (const key of keys) this.controls.get(key.path)?.show(key);
+  }
+
+  // What was refused is not in force: show what is, also where the cursor stands.
+  takeBack(path) {
+    this.controls.get(path).show(this.keys.find((key) => key.path === path), true);
   }
 
   setting(key) {
@@ -46,8 +52,8 @@ export class Tuning {
     control.element.className = "control";
     row.append(label, reset, control.element, help);
     this.controls.set(key.path, {
-      show: ({ value, tuned }) => {
-        control.set(value);
+      show: ({ value, tuned }, despiteFocus = false) => {
+        control.set(value, despiteFocus);
         row.classList.toggle("tuned", tuned);
         reset.disabled = !tuned;
       },
@@ -97,17 +103,18 @@ export class Tuning {
     element.append(slider);
     return {
       element,
-      set: (value) => {
+      set: (value, despiteFocus) => {
         if (timer !== null) return; // the hand on the slider knows better
-        if (document.activeElement !== input) input.value = value;
+        if (despiteFocus || document.activeElement !== input) input.value = value;
         slider.value = toSlider(value);
       },
     };
   }
 
-  change(key, value) {
-    if (Number.isNaN(value)) return this.tell(`${key.path}: not a number`, false);
-    return this.send({ type: "set", key: key.path, value }, `${key.path} is ${value}`);
+  async change(key, value) {
+    if (Number.isNaN(value)) this.tell(`${key.path}: not a number`, false);
+    else if ((await this.send({ type: "set", key: key.path, value }, `${key.path} is ${value}`)).ok) return;
+    this.takeBack(key.path);
   }
 
   async send(request, done) {
