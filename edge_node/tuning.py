@@ -28,6 +28,7 @@ MAX_COMMAND_BYTES = 256
 BURST = 20
 PER_SECOND = 5.0
 """Requests beyond ``BURST`` at once and ``PER_SECOND`` on average are dropped; the first of them is answered."""
+TOO_MANY = f"too many requests; {PER_SECOND:g} a second are answered"
 SETTLED_S = 10.0
 """A restart is refused for so long after the start, so that a repeated request cannot keep a node restarting."""
 _REMEMBERED_IDS = 64
@@ -58,7 +59,7 @@ class Tuning:
         self._settings = settings
         self._actions: dict[str, Action] = {"reload": self._reload, "reset_tuning": settings.reset, **(actions or {})}
         self._started_s = time.monotonic()
-        self._allowance = _Allowance()
+        self._allowance = Allowance()
         self._done_ids: deque[str] = deque(maxlen=_REMEMBERED_IDS)
 
     @property
@@ -76,7 +77,7 @@ class Tuning:
             return None
         allowed = self._allowance.take(now_s)
         if allowed is not True:
-            return None if allowed is None else _refusal(kind, name, f"too many requests; {PER_SECOND:g} a second are answered")
+            return None if allowed is None else _refusal(kind, name, TOO_MANY)
         if not self._settings.current.mqtt.allow_commands:
             return _refusal(kind, name, "switched off by mqtt.allow_commands in the configuration")
         answer = self._set(name, payload) if kind == "set" else self._command(name, payload, now_s)
@@ -129,8 +130,8 @@ def tunable_values(config: Config) -> dict[str, Any]:
     return {path: json_value_of(config, path) for path in live_keys()}
 
 
-class _Allowance:
-    """A token bucket."""
+class Allowance:
+    """A token bucket for requests that change something. For one thread."""
 
     def __init__(self) -> None:
         self._tokens = float(BURST)

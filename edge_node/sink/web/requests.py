@@ -1,5 +1,6 @@
 """What a viewer may ask for: look at pictures or not, tune, reset, save. Everything else is refused with a reason."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from edge_node.config.save import plan, write
 from edge_node.config.settings import Settings
 from edge_node.errors import EdgeNodeError
 from edge_node.sink.web.server import Viewer
+from edge_node.tuning import TOO_MANY, Allowance
 
 
 class Requests:
@@ -21,6 +23,7 @@ class Requests:
         """``file``: the configuration that tuned values can be saved to; ``None`` where there is none."""
         self._settings = settings
         self._file = file
+        self._allowance = Allowance()
 
     def handle(self, viewer: Viewer, message: str | bytes) -> str | None:
         """Answer one message; ``None`` when none is owed."""
@@ -42,6 +45,8 @@ class Requests:
         number, kind, key = request.get("id"), request.get("type"), request.get("key")
         if not self._settings.current.web.allow_tuning:
             return _answer(number, reason="tuning is switched off (web.allow_tuning)")
+        if self._allowance.take(time.monotonic()) is not True:  # each change is a write to the SD card; all viewers share one allowance
+            return _answer(number, reason=TOO_MANY)
         if kind == "set" and isinstance(key, str):
             return _answer(number, value=self._settings.set(key, request.get("value")))
         if kind == "reset" and (key is None or isinstance(key, str)):
