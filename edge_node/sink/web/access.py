@@ -12,8 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from edge_node.config.models import Web
 
@@ -47,23 +46,23 @@ class Access:
             return Denied(HTTPStatus.TOO_MANY_REQUESTS, "too many requests; wait a few seconds")
         if method != "GET":
             return Denied(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is served")
-        host = headers.get("Host", "")
+        host = _value(headers, "Host") or ""
         if not self._is_ours(host):
             return Denied(HTTPStatus.MISDIRECTED_REQUEST, "this node is not known by that name; add it to web.allowed_hosts")
-        origin = headers.get("Origin")
-        if (websocket or origin is not None) and urlsplit(origin or "").netloc.lower() != host.lower():
+        origin = _value(headers, "Origin")
+        if (websocket or origin is not None) and _netloc(origin or "").lower() != host.lower():
             return Denied(HTTPStatus.FORBIDDEN, "requests from other pages are refused")
         return self._check_token(path, headers, address)
 
     def token_in_query(self, path: str) -> str | None:
         """The token given in the address, to be moved into a cookie; ``None`` when there is none or it is wrong."""
-        given = parse_qs(urlsplit(path).query).get("token", [""])[0]
+        given = parse_qs(path.partition("?")[2]).get("token", [""])[0]
         return given if self._token and _same(given, self._token) else None
 
     def _check_token(self, path: str, headers: Mapping[str, str], address: str) -> Denied | None:
         if self._token is None or self.token_in_query(path):
             return None
-        given = _cookie(headers.get("Cookie", ""))
+        given = _cookie(_value(headers, "Cookie") or "")
         if given is not None and _same(given, self._token):
             return None
         if (given is not None or "token=" in path) and not self._pay(address, WRONG_TOKEN_COST):
@@ -71,7 +70,10 @@ class Access:
         return Denied(HTTPStatus.UNAUTHORIZED, "a token is needed; the node's log shows it at start-up")
 
     def _is_ours(self, host: str) -> bool:
-        name = (urlsplit(f"//{host}").hostname or "").lower()
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # [::1
+            return False
         if name in self._names:
             return True
         try:
@@ -109,13 +111,26 @@ def _own_names() -> set[str]:
     return {name, short, f"{short}.local"}
 
 
-def _cookie(text: str) -> str | None:
+def _value(headers: Mapping[str, str], name: str) -> str | None:
+    """``None`` where there is no such header; empty, which is never right, where it stands twice."""
     try:
-        morsel = SimpleCookie(text).get(COOKIE)
-    except CookieError:
-        return None
-    return morsel.value if morsel else None
+        return headers.get(name)
+    except LookupError:
+        return ""
+
+
+def _netloc(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:  # http://[
+        return ""
+
+
+def _cookie(text: str) -> str | None:
+    """Our cookie's value. Others that this host name has set may hold anything."""
+    cookies = dict(part.strip().partition("=")[::2] for part in text.split(";"))
+    return unquote(cookies[COOKIE]) if COOKIE in cookies else None
 
 
 def _same(given: str, right: str) -> bool:
-    return hmac.compare_digest(given.encode(), right.encode())
+    return hmac.compare_digest(*(text.encode(errors="surrogateescape") for text in (given, right)))

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import quote
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -25,11 +26,14 @@ from edge_node.config.models import Web
 from edge_node.errors import SinkError
 from edge_node.sink.certificate import load_own_certificate
 from edge_node.sink.web.access import COOKIE, Access, Denied
+from edge_node.sink.web.listening import listening_sockets
 
 log = logging.getLogger(__name__)
 
 SOCKET_PATH = "/live"
 START_S = 5.0
+OPEN_S = 5.0
+"""A connection that has asked for nothing by then is closed."""
 MAX_REQUEST_BYTES = 64 * 1024
 SEND_BUFFER_BYTES = 64 * 1024
 _HOST_ADVICE = "give an address of this machine, or 0.0.0.0 for all of them"
@@ -99,7 +103,7 @@ class PageServer:
         self._viewers: frozenset[Viewer] = frozenset()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="web-server", daemon=True)
-        self._server: Server | None = None
+        self._servers: list[Server] = []
 
     @property
     def viewers(self) -> frozenset[Viewer]:
@@ -111,11 +115,11 @@ class PageServer:
         tls = self._tls()
         self._thread.start()
         try:
-            self._server = asyncio.run_coroutine_threadsafe(self._listen(tls), self._loop).result(START_S)
+            asyncio.run_coroutine_threadsafe(self._listen(tls), self._loop).result(START_S)
         except (OSError, UnicodeError) as error:
-            self._end_loop()
+            self.stop()
             raise SinkError(_why_not(self._config, error)) from None
-        return int(next(iter(self._server.sockets)).getsockname()[1])
+        return int(self._servers[0].sockets[0].getsockname()[1])
 
     def call(self, action: Callable[[], None]) -> None:
         """Do ``action`` on the server's thread, where viewers may be touched."""
@@ -123,19 +127,22 @@ class PageServer:
 
     def stop(self) -> None:
         """Close every connection and end the thread."""
-        if self._server is not None:
-            asyncio.run_coroutine_threadsafe(self._close(self._server), self._loop).result(START_S)
-            self._server = None
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(START_S)
             self._end_loop()
 
-    async def _listen(self, tls: ssl.SSLContext | None) -> Server:
+    async def _listen(self, tls: ssl.SSLContext | None) -> None:
+        for listening in listening_sockets(self._config.host, self._config.port, self._config.max_viewers):
+            self._servers.append(await self._serve(listening, tls))
+
+    async def _serve(self, listening: socket.socket, tls: ssl.SSLContext | None) -> Server:
         return await serve(
             self._serve_viewer,
-            self._config.host,
-            self._config.port,
+            sock=listening,
             ssl=tls,
+            ssl_handshake_timeout=OPEN_S if tls else None,
             process_request=self._answer,
-            open_timeout=5,
+            open_timeout=OPEN_S,
             ping_interval=10,
             ping_timeout=10,
             close_timeout=1,
@@ -147,9 +154,11 @@ class PageServer:
             logger=_quiet_logger(),
         )
 
-    async def _close(self, server: Server) -> None:
-        server.close()
-        await server.wait_closed()
+    async def _close(self) -> None:
+        for server in self._servers:
+            server.close()
+        for server in self._servers:
+            await server.wait_closed()
 
     def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -159,7 +168,7 @@ class PageServer:
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """A response ends the request; ``None`` opens a WebSocket."""
-        websocket = request.headers.get("Upgrade", "").lower() == "websocket"
+        websocket = any(value.lower() == "websocket" for value in request.headers.get_all("Upgrade"))
         address = connection.remote_address[0] if connection.remote_address else ""
         denied = self._access.check(request.method, request.path, request.headers, address, websocket)
         if denied is not None:
@@ -177,7 +186,7 @@ class PageServer:
         token = self._access.token_in_query(whole_path)
         if token is not None:
             secure = "; Secure" if self._config.certificate_file else ""
-            cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000{secure}"
+            cookie = f"{COOKIE}={quote(token, safe='')}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000{secure}"
             return _response(http.HTTPStatus.SEE_OTHER, b"", "text/plain", {"Location": "/", "Set-Cookie": cookie})
         name = "index.html" if path == "/" else path.removeprefix("/")
         body = _page_files().get(name)

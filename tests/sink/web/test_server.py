@@ -1,12 +1,16 @@
 """The page's server: what it answers to whom, and that no viewer holds anything back."""
 
+import contextlib
 import http.client
 import json
+import resource
+import select
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -17,6 +21,8 @@ from edge_node.config.load import load
 from edge_node.data import People
 from edge_node.errors import SinkError
 from edge_node.sink.web.access import COOKIE
+from edge_node.sink.web.listening import BESIDE_VIEWERS, Room
+from edge_node.tuning import BURST, PER_SECOND, TOO_MANY
 
 Serve = Callable[..., Any]
 Standing = Callable[..., People]
@@ -79,17 +85,125 @@ def test_only_get_is_served(serve: Serve) -> None:
         ("192.168.1.9:8470", 200),
         ("evil.example", 421),
         ("localhost.evil.example", 421),
+        ("[::1", 421),
+        ("", 421),
     ],
 )
 def test_a_name_that_is_not_ours_is_misdirected(serve: Serve, host: str, status: int) -> None:
     assert get(serve().port, Host=host).status == status
 
 
+def raw(port: int, *lines: bytes) -> int:
+    """The status of a request as it stands."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"\r\n".join((*lines, b"", b"")))
+        return int(connection.recv(64).split()[1])
+
+
+UPGRADE = (b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([b"GET / HTTP/1.1", b"Host: localhost", b"Host: localhost"], 421),
+        ([b"GET / HTTP/1.1"], 421),
+        ([b"GET / HTTP/1.1", b"Host: a", b"Origin: http://a", b"Origin: http://a"], 421),
+        ([b"GET / HTTP/1.1", b"Host: localhost", b"Origin: http://localhost", b"Origin: http://localhost"], 403),
+        (
+            [
+                b"GET /live HTTP/1.1",
+                b"Host: localhost",
+                b"Origin: http://localhost",
+                *UPGRADE,
+                b"Upgrade: websocket",
+                b"Cookie: edge_node_token=right",
+            ],
+            426,
+        ),
+        ([b"GET / HTTP/1.1", b"Host: localhost", b"Cookie: edge_node_token=\xff"], 401),
+        ([b"GET / HTTP/1.1", b"Host: localhost", b"Cookie: edge_node_token=right", b"Cookie: edge_node_token=right"], 401),
+        ([b"GET //[?token=wrong HTTP/1.1", b"Host: localhost"], 401),
+        ([b"GET / HTTP/1.1", b"Host: localhost", b'Cookie: of_another={"a": [1]}; edge_node_token=right'], 200),
+    ],
+)
+def test_headers_that_stand_twice_or_are_none_are_turned_away_like_wrong_ones(serve: Serve, lines: list[bytes], status: int) -> None:
+    assert raw(serve(token="right").port, *lines) == status
+
+
+@pytest.mark.parametrize("token", ["two words", "a;b", 'a"b', "a,b", "a\\b", "grün", "a+b%41&c=d"])
+def test_a_token_of_ones_own_may_have_any_characters(serve: Serve, token: str) -> None:
+    page = serve("web.host=0.0.0.0", token=token)
+    answer = get(page.port, f"/?token={quote(token)}")
+    assert answer.status == 303
+    assert get(page.port, Cookie=answer.headers["Set-Cookie"].partition(";")[0]).status == 200
+
+
+def idle_connections(port: int, address: str, count: int) -> list[socket.socket]:
+    return [socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(address, 0)) for _ in range(count)]
+
+
+def still_open(connections: list[socket.socket]) -> int:
+    """How many of them the server has not closed."""
+    poll = select.poll()
+    for connection in connections:
+        poll.register(connection, select.POLLIN)
+    time.sleep(0.5)
+    return len(connections) - len(poll.poll(0))
+
+
+def test_idle_connections_of_one_address_leave_room_for_others_and_for_those_who_look(serve: Serve) -> None:
+    page = serve("web.max_viewers=10")
+    most = 10 + BESIDE_VIEWERS
+    with view(page.port) as viewer:
+        flood = idle_connections(page.port, "127.0.0.2", 200)
+        assert still_open(flood) == most // 2
+        assert get(page.port).status == 200
+        flood += idle_connections(page.port, "127.0.0.3", 200)
+        assert most - 2 <= still_open(flood) + 1 <= most
+        assert ask(viewer, type="set", key="pose.max_people", value=3)["ok"] is True
+    for connection in flood:
+        connection.close()
+    time.sleep(0.5)
+    assert get(page.port, "/icon.svg").status == 200
+
+
+def test_where_few_descriptors_are_allowed_the_page_takes_half_of_them_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (20, 20))
+    room = Room(max_viewers=32)
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.socket()) for _ in range(20)]
+        assert sum(room.admit(connection, str(number)) for number, connection in enumerate(connections)) == 10
+        connections[0].close()
+        assert room.admit(connections[-1], "another")
+
+
+def test_a_page_on_a_name_is_served_at_each_of_its_addresses_with_one_port(serve: Serve) -> None:
+    page = serve("web.host=localhost")
+    addresses = {info[4][0] for info in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+    for address in addresses:
+        with contextlib.suppress(OSError), socket.create_connection((address, page.port), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(64).split()[1] == b"200"
+    assert get(page.port).status == 200
+
+
+def test_a_flood_of_changes_is_refused_and_a_later_one_is_done(serve: Serve, tmp_path: Path) -> None:
+    page = serve(state=tmp_path)
+    with view(page.port) as one, view(page.port) as other:
+        answers = [ask(one, type="set", key="pose.max_people", value=1 + number % 2) for number in range(2 * BURST)]
+        assert [answer["ok"] for answer in answers[:BURST]] == [True] * BURST
+        assert answers[-1]["reason"] == TOO_MANY
+        assert ask(other, type="reset")["reason"] == TOO_MANY
+        time.sleep(2 / PER_SECOND)
+        assert ask(other, type="set", key="pose.max_people", value=3)["ok"] is True
+
+
 def test_a_further_name_can_be_allowed(serve: Serve) -> None:
     assert get(serve("web.allowed_hosts=[cam.example]").port, Host="cam.example").status == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://["])
 def test_another_pages_requests_are_forbidden(serve: Serve, origin: str) -> None:
     page = serve()
     assert get(page.port, Origin=origin).status == 403
