@@ -177,6 +177,8 @@ class _Dialogue:
         from edge_node.setup.trials import try_broker  # noqa: PLC0415 - heavy
 
         address = answers.parse_broker(answer)
+        if address.username is None and self._given_password is not None:
+            raise ConfigError(["--password-file goes with a user name; give it in the address: USER@HOST"])
         self._config = override(self._config, answers.broker_values(address))
         if address.username is not None and self._password is None:
             self._password = self._read_password(address)

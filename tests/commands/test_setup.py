@@ -95,6 +95,14 @@ def test_password_file_that_cannot_be_read_is_told_before_anything_is_asked(file
     assert (told.out, told.err) == ("", f"--password-file {password}: {said}\n")
 
 
+def test_password_without_a_user_name_is_told(file, broker, capsys):
+    password = file.with_name("hall.password")
+    password.write_text("geheim\n")
+    assert setup(file, "--camera", "synthetic", "--broker", broker, "--password-file", str(password)) == 1
+    assert "--password-file goes with a user name; give it in the address: USER@HOST" in capsys.readouterr().err
+    assert file.read_text() == SMALL
+
+
 def test_failing_answer_is_kept_when_asked(file, capsys):
     assert setup(file, "--camera", "synthetic", "--broker", f"127.0.0.1:{closed_port()}", "--keep-failing") == 0
     assert "does not work now, kept as asked" in capsys.readouterr().err
