@@ -2,6 +2,15 @@
 
 import sys
 
-from edge_node.cli import main
+from edge_node.interrupt import ended_at_once_by_ctrl_c
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    with ended_at_once_by_ctrl_c():
+        from edge_node.cli import main as command_line  # noqa: PLC0415 - Ctrl-C is quiet from here on
+    return command_line()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -63,7 +63,7 @@ build() {
   fi
   rm -rf "$home.new/source"
   # The environment moves to its place afterwards, so its launcher names that place.
-  printf '#!%s/bin/python\nimport sys\n\nfrom edge_node.cli import main\n\nsys.exit(main())\n' "$home" >"$home.new/bin/edge-node"
+  printf '#!%s/bin/python\nimport sys\n\nfrom edge_node.__main__ import main\n\nsys.exit(main())\n' "$home" >"$home.new/bin/edge-node"
   "$home.new/bin/python" -c 'import cv2, numpy, websockets, ai_edge_litert.interpreter, edge_node.cli' \
     || fail "what was installed does not run on this machine; nothing was changed"
   if [ -f /etc/edge-node/edge-node.yaml ]; then

@@ -71,7 +71,7 @@ def signalled_while_importing(module: str, number: signal.Signals, tmp_path: Pat
     return subprocess.CompletedProcess(command, process.returncode, stderr=said)
 
 
-@pytest.mark.parametrize("module", ["yaml.error", "numpy.version"])
+@pytest.mark.parametrize("module", ["gettext", "yaml.error", "numpy.version"])
 def test_a_program_that_is_interrupted_while_it_starts_ends_quietly(module: str, tmp_path: Path) -> None:
     done = signalled_while_importing(module, signal.SIGINT, tmp_path)
     assert (done.returncode, done.stderr) == (130, "")

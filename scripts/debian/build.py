@@ -31,7 +31,7 @@ UNUSED = ("ai_edge_litert/vendors", "ai_edge_litert/libLiteRtWebGpuAccelerator.s
 LAUNCHER = """#!/opt/edge-node/bin/python
 import sys
 
-from edge_node.cli import main
+from edge_node.__main__ import main
 
 sys.exit(main())
 """
