@@ -58,6 +58,13 @@ def test_flags_are_tried_and_written_with_comments(file, broker, capsys):
     assert file.read_text().count("# ") > 100
 
 
+def test_an_answer_of_cpu_ends_the_requirement_of_an_edge_tpu(file, broker):
+    file.write_text(SMALL.replace("model:\n", "model:\n  require_edgetpu: true\n"))
+    assert load(file, {}).model.require_edgetpu
+    assert setup(file, "--camera", "synthetic", "--broker", broker, "--accelerator", "cpu") == 0
+    assert not load(file, {}).model.require_edgetpu
+
+
 def test_what_was_set_before_stays_and_the_file_before_is_kept(file, broker):
     assert setup(file, "--camera", "synthetic", "--broker", broker) == 0
     assert load(file, {}).camera.width == 320
