@@ -4,6 +4,7 @@ YAML is not read here: its aliases and endless nesting have no place in what str
 """
 
 import math
+import re
 from typing import Any
 
 import orjson
@@ -11,6 +12,8 @@ import orjson
 from edge_node.config.keys import Key, shown
 from edge_node.errors import ConfigError
 
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+"""As everybody writes one; Python would also read 1_0 and the digits of other scripts."""
 _ON = {"on", "true", "yes", "1"}
 _OFF = {"off", "false", "no", "0"}
 
@@ -58,10 +61,9 @@ def _whole(key: Key, value: Any) -> int:
 
 def _number(key: Key, value: Any) -> float:
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise _error(key, f"should be a number, not {shown(value)}") from None
+        if not _NUMBER.fullmatch(value):
+            raise _error(key, f"should be a number, not {shown(value)}")
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise _error(key, f"should be a number, not {shown(value)}")
     return float(value)
