@@ -48,6 +48,7 @@ class StatusSocket:
         self._health = health
         self._configuration = configuration
         self._path = socket_path(name)
+        self._lock_path = self._path.with_suffix(".lock")
         self._lock_file: int | None = None
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -55,7 +56,7 @@ class StatusSocket:
     def __enter__(self) -> "StatusSocket":
         try:
             _make_own_directory(self._path.parent)
-            self._lock_file = _lock(self._path.with_suffix(".lock"), self._name)
+            self._lock_file = _lock(self._lock_path, self._name)
             self._listener = _listen(self._path)
         except OSError as error:  # people's joints are worth more than a status
             log.warning("edge-node status will not work: %s: %s", self._path, error)
@@ -71,6 +72,7 @@ class StatusSocket:
             self._thread.join(ANSWER_TIMEOUT_S)
             self._listener.close()
         if self._lock_file is not None:
+            self._lock_path.unlink(missing_ok=True)
             os.close(self._lock_file)
 
     def _serve(self, listener: socket.socket) -> None:
@@ -155,6 +157,16 @@ def _make_own_directory(path: Path) -> None:
 
 def _lock(path: Path, name: str) -> int:
     """The open lock file. Raises ``AlreadyRunningError``."""
+    file = _locked(path, name)
+    while not _is_at(path, file):  # its holder ended, and took it away, after we had opened it
+        os.close(file)
+        file = _locked(path, name)
+    os.ftruncate(file, 0)
+    os.write(file, f"{os.getpid()}\n".encode())
+    return file
+
+
+def _locked(path: Path, name: str) -> int:
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,9 +177,15 @@ def _lock(path: Path, name: str) -> int:
             f"node {name} is already running here (process {holder or 'unknown'}); "
             "look at it with edge-node status, or give this one another node.name"
         ) from None
-    os.ftruncate(file, 0)
-    os.write(file, f"{os.getpid()}\n".encode())
     return file
+
+
+def _is_at(path: Path, file: int) -> bool:
+    """Whether the open ``file`` is the one that others find at ``path``."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 def _user_directory() -> Path:

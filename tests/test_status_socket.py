@@ -1,5 +1,6 @@
 """The status of a running node, over a real socket."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -66,6 +67,21 @@ def test_nothing_is_left_when_the_node_ends(runtime):
         pass
     assert running_sockets() == []
     assert ask(socket_path("hall")) is None
+    assert list(runtime.rglob("hall*")) == []
+
+
+def test_a_lock_whose_file_its_holder_takes_away_meanwhile_is_taken_anew(runtime, monkeypatch):
+    held = socket_path("hall").with_suffix(".lock")
+    flock = fcntl.flock
+
+    def flock_after_the_holders_end(*words):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        held.unlink()
+        flock(*words)
+
+    monkeypatch.setattr(fcntl, "flock", flock_after_the_holders_end)
+    with StatusSocket("hall", Health()), pytest.raises(AlreadyRunningError):
+        StatusSocket("hall", Health()).__enter__()
 
 
 def test_killed_node_leaves_the_way_free(runtime):
