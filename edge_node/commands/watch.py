@@ -58,7 +58,7 @@ def screen(nodes: Iterable[NodeView], width: int) -> str:
         lines += [f"  {text}" for text in _people(node)]
     if len(lines) == 1:
         lines.append("no node has been heard yet")
-    return "\n".join(line[:width] for line in lines) + "\n"
+    return "\n".join(_harmless(line)[:width] for line in lines) + "\n"
 
 
 def summary(node: NodeView) -> dict[str, Any]:
@@ -74,6 +74,11 @@ def summary(node: NodeView) -> dict[str, Any]:
         "posture": state["posture"] if state else None,
         "problems": dict(node.problems),
     }
+
+
+def _harmless(line: str) -> str:
+    """What anybody may have sent, without the characters by which a terminal is told to do something."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def _client(arguments: argparse.Namespace) -> Client:
@@ -109,7 +114,7 @@ def _print_lines(nodes: Iterable[NodeView], as_json: bool) -> None:
         return
     for node in nodes:
         problems = "".join(f" !{part}: {text}" for part, text in sorted(node.problems.items()))
-        print(_row(node).rstrip() + problems, flush=True)
+        print(_harmless(_row(node).rstrip() + problems), flush=True)
 
 
 def _row(node: NodeView) -> str:
