@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NODE = "node"
+"""The part whose problem is that a thread failed: the node ends, and nobody asked it to."""
 WINDOW = 512
 """Latencies are of the last so many samples of a stage."""
 

@@ -26,7 +26,7 @@ from edge_node.config.settings import Settings
 from edge_node.data import Frame
 from edge_node.engine.create import create_engine
 from edge_node.errors import EXIT_FAILED, EXIT_OK, ConfigError, EdgeNodeError, SinkError
-from edge_node.health import Health
+from edge_node.health import NODE, Health
 from edge_node.models import find_model
 from edge_node.pose.estimator import Estimator
 from edge_node.sink import Sink
@@ -237,11 +237,15 @@ class Node:
             join(max(0.1, deadline - time.monotonic()))
 
     def _failed(self, thread: str) -> Callable[[BaseException], None]:
-        return lambda error: self._inbox.put(Failure(thread, error))
+        return lambda error: self._fail(thread, error)
+
+    def _fail(self, thread: str, error: BaseException) -> None:
+        self._health.problem(NODE, f"the {thread} thread failed")
+        self._inbox.put(Failure(thread, error))
 
     def _ended(self, thread: str, error: BaseException | None) -> None:
         if error is not None:
-            self._inbox.put(Failure(thread, error))
+            self._fail(thread, error)
         elif thread == "estimator":
             self._inbox.put(Wish.END_OF_INPUT)
 

@@ -22,9 +22,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_node.camera.figures import Scene
 from edge_node.config.load import load
 from edge_node.config.settings import Settings
+from edge_node.data import Frame, People
 from edge_node.errors import EngineError, SinkError
 from edge_node.local_broker import local_broker
 from edge_node.node import Node, Wish
+from edge_node.pose.estimator import Estimator
 from edge_node.sink.record import RecordSink
 from edge_node.status_socket import ask, socket_path
 from tests.conftest import Shared
@@ -270,6 +272,23 @@ def test_a_sink_that_fails_at_the_very_end_is_told_by_the_exit_code(
     words = ["mqtt.enabled=false", f"record.path={tmp_path}/a.jsonl", f"camera.source={shared.clips}/squats.mp4", "model.name=marker"]
     assert Node(Settings(lambda: load(None, {}, words)), frame_limit=3).run() == 1
     assert "record.path: a.jsonl: Input/output error" in caplog.text
+
+
+def test_a_thread_that_fails_is_in_the_last_status_and_not_called_a_stop(
+    tmp_path: Path, subscriber: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Estimator.process
+
+    def fail_once_connected(estimator: Estimator, frame: Frame) -> People:
+        if subscriber.of("status"):
+            raise RuntimeError("a mistake in the program")
+        return process(estimator, frame)
+
+    monkeypatch.setattr(Estimator, "process", fail_once_connected)
+    words = [f"mqtt.port={subscriber.port}", "camera.source=synthetic", "model.name=marker", "node.name=node"]
+    assert Node(Settings(lambda: load(None, {}, words))).run() == 1
+    assert subscriber.wait(lambda: subscriber.of("status")[-1]["state"] == "offline")
+    assert "reason" not in subscriber.of("status")[-1]
 
 
 def test_the_end_of_a_file_waits_for_the_broker_but_not_for_somebody_who_asks_to_stop(shared: Shared, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from edge_node import __version__
 from edge_node.config.settings import Settings
 from edge_node.data import People
-from edge_node.health import Health
+from edge_node.health import NODE, Health
 from edge_node.pose.skeleton import EDGES, KEYPOINTS
 from edge_node.sink import messages
 from edge_node.sink.messages import SCHEMA_ID, VERSION, encode, topic
@@ -85,7 +85,10 @@ class NodeSpeaker:
         return ()
 
     def finish(self) -> Iterable[Outgoing]:
-        return [self._outgoing("status", encode({**self._status("offline"), "ts": _now(), "reason": "stopped"}), 1)]
+        status: messages.Status = {**self._status("offline"), "ts": _now()}
+        if NODE not in self._health.problems():
+            status["reason"] = "stopped"
+        return [self._outgoing("status", encode(status), 1)]
 
     def _status_if_changed(self) -> Iterable[Outgoing]:
         problems = self._health.problems()

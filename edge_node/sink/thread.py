@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from edge_node.data import People
 from edge_node.errors import ClosedError
-from edge_node.health import Health
+from edge_node.health import NODE, Health
 from edge_node.sink import Sink
 from edge_node.slot import Latest
 from edge_node.worker import Worker
@@ -66,9 +66,13 @@ class SinkThread:
     def _run(self) -> None:
         self._sink.start()
         self._started.set()
+        failed = True
         try:
             self._deliver_all()
+            failed = False
         finally:
+            if failed:
+                self._health.problem(NODE, f"the {self._sink.name} thread failed")
             self._count_dropped()
             self._sink.finish(self._drain)
 

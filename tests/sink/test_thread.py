@@ -6,7 +6,7 @@ import pytest
 
 from edge_node.data import People
 from edge_node.errors import ClosedError, SinkError
-from edge_node.health import Health
+from edge_node.health import NODE, Health
 from edge_node.sink.thread import SinkThread
 
 
@@ -43,6 +43,18 @@ class Collector:
 
     def stop_waiting(self) -> None:
         pass
+
+
+def test_a_sink_that_fails_leaves_the_reason_in_health_before_it_says_its_last_word() -> None:
+    health, known = Health(), []
+    sink = Collector()
+    sink.deliver_error = SinkError("no")
+    sink.finish = lambda _drain: known.append(health.problems())  # type: ignore[method-assign]
+    thread = SinkThread(sink, health, lossless=True, on_failure=lambda _: None)
+    thread.start()
+    thread.offer(people(0))
+    assert thread.join(5)
+    assert known == [{NODE: "the collector thread failed"}]
 
 
 def people(seq: int) -> People:
