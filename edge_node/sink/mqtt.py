@@ -31,7 +31,7 @@ SETTLE_S = 0.003
 """So long everything else waits for a pose whose way is about to be free."""
 DRAIN_S = 1.0
 GOODBYE_S = 0.5
-MAX_WAITING_INCOMING = 256
+MAX_WAITING_INCOMING = 64
 
 
 class MqttSink:

@@ -27,7 +27,7 @@ CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
 POLL_MS = 500
-MAX_INCOMING_BYTES = 16_384
+MAX_INCOMING_BYTES = 65_536
 MAX_IN_FLIGHT = 64
 _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 _LOGIN_REFUSED = {"Bad user name or password", "Not authorized", "Banned", "Bad authentication method"}
@@ -119,7 +119,7 @@ class Session:
         properties = None
         if self.protocol == "5":
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no types here
-            properties.MaximumPacketSize = 4 * MAX_INCOMING_BYTES
+            properties.MaximumPacketSize = MAX_INCOMING_BYTES
         clean = {"clean_start": True} if self.protocol == "5" else {}
         self._client.connect(*self._address, keepalive=self._login.keepalive_s, properties=properties, **clean)  # type: ignore[arg-type]
         self._thread.start()

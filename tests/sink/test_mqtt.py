@@ -8,6 +8,7 @@ from paho.mqtt.properties import Properties
 from pydantic import TypeAdapter
 
 from edge_node.errors import ClosedError
+from edge_node.health import NODE as FAILED
 from edge_node.sink import messages
 from edge_node.sink.mqtt import DRAIN_S, GOODBYE_S
 from edge_node.sink.mqtt_poses import WINDOW
@@ -66,6 +67,16 @@ def test_a_clean_stop_says_so_and_a_death_is_told_by_the_broker(broker, ear_at, 
     will = wait_for(lambda: [h.json for h in ear.of("status")[3:] if h.json["state"] == "offline"])[0]
     assert "reason" not in will
     assert will["boot"] == ear.of("status")[2].json["boot"]
+
+
+def test_a_node_that_ends_because_a_thread_failed_does_not_say_that_it_was_stopped(broker, ear_at, sender):
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}")
+    wait_for(lambda: states(ear) == ["online"])
+    node.health.problem(FAILED, "the camera thread failed")
+    node.stop()
+    wait_for(lambda: states(ear)[-1] == "offline")
+    assert "reason" not in ear.of("status")[-1].json
 
 
 def test_problems_of_any_part_are_shown_in_status(broker, ear_at, sender):
@@ -216,12 +227,20 @@ def test_retained_and_oversized_requests_are_ignored(broker, ear_at, sender):
     node = sender(f"mqtt.port={broker.port}")
     node.online()
     wait_for(lambda: ear.of("config"))
-    ear.client.publish(f"{NODE}/set/mqtt.max_rate_hz", b" " * 20_000 + b"4", qos=1)
+    ear.client.publish(f"{NODE}/set/mqtt.max_rate_hz", b" " * 70_000 + b"4", qos=1)
     ear.client.publish(f"{NODE}/set/mqtt.max_rate_hz", b" " * 200_000 + b"4", qos=1)
     ear.client.publish(f"{NODE}/cmd/nonsense", b"", qos=1)
     assert wait_for(lambda: ear.of("result"))[0].json["kind"] == "cmd"
     assert node.settings.current.mqtt.max_rate_hz == 0
     assert len(ear.of("result")) == 1
+
+
+def test_a_value_that_is_too_long_is_answered(broker, ear_at, sender):
+    ear = ear_at(broker.port)
+    sender(f"mqtt.port={broker.port}").online()
+    wait_for(lambda: ear.of("config"))
+    ear.client.publish(f"{NODE}/set/mqtt.max_rate_hz", b" " * 60_000 + b"4", qos=1)
+    assert "60001 bytes; 16384 are read at most" in wait_for(lambda: ear.of("result"))[0].json["reason"]
 
 
 def test_stopping_without_a_broker_takes_no_longer_than_allowed(sender):
