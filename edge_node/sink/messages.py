@@ -297,8 +297,9 @@ def read_pose(payload: bytes | bytearray) -> Pose:
         content = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         raise MessageError(f"not JSON ({error.msg})") from None
-    if isinstance(content, dict) and content.get("v") not in (None, VERSION):
-        raise MessageVersionError(f"a message of version {content['v']}; this program reads version {VERSION}")
+    version = content.get("v") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        raise MessageVersionError(f"a message of version {version}; this program reads version {VERSION}")
     try:
         return _pose_adapter().validate_python(content)
     except ValidationError as error:

@@ -70,6 +70,7 @@ def test_what_is_left_out_is_said(tmp_path, caplog):
         *(("ts", value) for value in (1e300, -1)),
         *(("seq", value) for value in (2**63, -1)),
         *(("id", value) for value in (2**63, 0)),
+        *(("v", value) for value in (0, "\n", 1.5, [2])),
         *(("keypoints", value) for value in ([1e308] * 51, [0.5] * 50)),
         *(("age_ms", 1e300), ("width", 10**9), ("height", 0), ("score", 7), ("box", [1e308, 0, 1, 1])),
     ],
