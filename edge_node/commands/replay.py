@@ -22,6 +22,8 @@ from edge_node.sink.thread import SinkThread
 log = logging.getLogger(__name__)
 
 DRAIN_S = 60.0
+LONGEST_PAUSE_S = 86_400.0
+"""Between two messages; a damaged time may be centuries away."""
 BESIDE_THE_NODE = ("node.name=replay", "mqtt.client_id=null", "homeassistant.enabled=false")
 """The configuration is the real node's, which may run meanwhile: its name, its place at the broker and its device stay its own."""
 
@@ -111,7 +113,8 @@ def _paced(arguments: argparse.Namespace) -> Iterator[Pose]:
     due_s = time.monotonic()
     for message in _messages(arguments):
         if before and arguments.speed > 0 and message["seq"] > before["seq"]:
-            due_s = max(due_s + max(0.0, message["ts"] - before["ts"]) / arguments.speed, time.monotonic() - 1.0)
+            pause_s = max(0.0, message["ts"] - before["ts"]) / arguments.speed
+            due_s = max(due_s + min(pause_s, LONGEST_PAUSE_S), time.monotonic() - 1.0)
             time.sleep(max(0.0, due_s - time.monotonic()))
         before = message
         yield message

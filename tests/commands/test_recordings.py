@@ -1,5 +1,6 @@
 """``edge-node record``, ``replay``, ``export``, ``render`` and ``plot``, as a user types them."""
 
+import argparse
 import csv
 import gzip
 import json
@@ -22,7 +23,7 @@ import pytest
 from websockets.sync.client import connect
 
 from edge_node.cli import main
-from edge_node.commands.replay import _on_one_time_line
+from edge_node.commands.replay import _on_one_time_line, _paced
 from edge_node.errors import SinkError
 from edge_node.local_broker import local_broker
 from edge_node.recordings.read import people_of, read_recording
@@ -184,6 +185,16 @@ def test_replay_of_what_is_no_recording_is_refused_before_anything_is_connected(
     assert refused(capsys, "replay", tmp_path / "none", "--mqtt") == (1, f"{tmp_path}/none: cannot be read: No such file or directory")
     code, text = refused(capsys, "replay", tmp_path / "notes")
     assert (code, text) == (2, "replay: to where? give --mqtt, --web or both")
+
+
+def test_replay_waits_a_day_at_most_for_a_message_whose_time_is_damaged(tmp_path, monkeypatch):
+    pauses, now = [], time.monotonic()
+    monkeypatch.setattr("edge_node.commands.replay.time.monotonic", lambda: now)
+    monkeypatch.setattr("edge_node.commands.replay.time.sleep", pauses.append)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(encode_pose(people(seq, t0=2e11 if seq == 1 else 0.0, fps=1)) + b"\n" for seq in range(2)))
+    seqs = [message["seq"] for message in _paced(argparse.Namespace(file=path, speed=1.0, loop=False))]
+    assert (seqs, pauses) == ([0, 1], [86_400])
 
 
 @contextmanager
