@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge_node.data import People
 from edge_node.errors import EdgeNodeError, MessageError
+from edge_node.log import harmless
 from edge_node.sink import messages
 from edge_node.sink.messages import ROOT, people_in, read_pose
 
@@ -158,7 +159,7 @@ class Client:
         try:
             content = decode_pose(message.payload) if kind == "pose" else _READERS[kind].validate_json(message.payload)
         except (MessageError, ValidationError) as error:
-            log.warning("%s is not understood: %s", message.topic, str(error).replace("\n", " "))
+            log.warning("%s is not understood: %s", harmless(message.topic), harmless(str(error).replace("\n", " ")))
             return
         self._note(node, _FIELDS.get(kind, kind), content)
         if isinstance(content, People):

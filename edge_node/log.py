@@ -26,10 +26,20 @@ def _formatter(style: Literal["auto", "text", "journal", "json"]) -> logging.For
         return _JsonFormatter()
     if style == "journal" or (style == "auto" and "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()):
         return _JournalFormatter("%(message)s")
-    return logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+    return _TextFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
 
-class _JournalFormatter(logging.Formatter):
+def harmless(line: str) -> str:
+    """A line that strangers may have a part in, without the characters by which a terminal is told to do something."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(harmless(line) for line in super().format(record).split("\n"))
+
+
+class _JournalFormatter(_TextFormatter):
     def format(self, record: logging.LogRecord) -> str:
         prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>"
         return "\n".join(prefix + line for line in super().format(record).splitlines())

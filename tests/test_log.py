@@ -40,3 +40,11 @@ def test_under_systemd_auto_means_the_journal(monkeypatch: pytest.MonkeyPatch, c
     configure(Log(format="auto"))
     logging.getLogger("edge_node").info("hello")
     assert capfd.readouterr().err == "<6>hello\n"
+
+
+def test_what_strangers_have_a_part_in_gives_no_orders_to_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    configure(Log(format="text"))
+    logging.getLogger("edge_node").warning("set %s refused\n  see above", "\x1b[2J\x9b\u202e")
+    first, second, _ = capfd.readouterr().err.split("\n")
+    assert first.endswith("set \ufffd[2J\ufffd\ufffd refused")
+    assert second == "  see above"

@@ -13,6 +13,7 @@ from edge_node import paths
 from edge_node.client import Client, ClientError, NodeView
 from edge_node.commands.argument_types import node_name, port, user_name
 from edge_node.errors import EXIT_FAILED, EXIT_OK
+from edge_node.log import harmless
 
 SETTLE_S = 1.5
 TERMINAL_INTERVAL_S = 0.25
@@ -58,7 +59,7 @@ def screen(nodes: Iterable[NodeView], width: int) -> str:
         lines += [f"  {text}" for text in _people(node)]
     if len(lines) == 1:
         lines.append("no node has been heard yet")
-    return "\n".join(_harmless(line)[:width] for line in lines) + "\n"
+    return "\n".join(harmless(line)[:width] for line in lines) + "\n"
 
 
 def summary(node: NodeView) -> dict[str, Any]:
@@ -74,11 +75,6 @@ def summary(node: NodeView) -> dict[str, Any]:
         "posture": state["posture"] if state else None,
         "problems": dict(node.problems),
     }
-
-
-def _harmless(line: str) -> str:
-    """What anybody may have sent, without the characters by which a terminal is told to do something."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def _client(arguments: argparse.Namespace) -> Client:
@@ -114,7 +110,7 @@ def _print_lines(nodes: Iterable[NodeView], as_json: bool) -> None:
         return
     for node in nodes:
         problems = "".join(f" !{part}: {text}" for part, text in sorted(node.problems.items()))
-        print(_harmless(_row(node).rstrip() + problems), flush=True)
+        print(harmless(_row(node).rstrip() + problems), flush=True)
 
 
 def _row(node: NodeView) -> str:

@@ -165,13 +165,16 @@ def test_watch_once_tells_how_the_nodes_are(broker, sender, capsys):
     wait_for(lambda: "! camera: unplugged" in watch_once(broker.port, capsys)[1])
 
 
-def test_what_anybody_sends_cannot_give_orders_to_the_terminal(broker, ear_at, capsys):
+def test_what_anybody_sends_cannot_give_orders_to_the_terminal(broker, ear_at, capsys, caplog):
     evil = "\x1b]0;title\x07\x9b2J\r\n\u202e"
     problems = {"camera": evil, evil: "x"}
     status = orjson.dumps({"v": 1, "state": "online", "boot": "b", "version": "1", "problems": problems})
     ear_at(broker.port).client.publish("edge_node/v1/n1/status", status, qos=1, retain=True).wait_for_publish()
+    ear_at(broker.port).client.publish("edge_node/v1/n2/status", b'{"\\u001b": 1}', qos=1, retain=True).wait_for_publish()
     code, said = watch_once(broker.port, capsys)
     assert code == 0
+    assert "is not understood" in caplog.text
+    assert "\x1b" not in caplog.text
     assert "camera: " in said
     assert all(c.isprintable() or c == "\n" for c in said)
     assert len(said.splitlines()) == 4
