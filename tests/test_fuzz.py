@@ -1,4 +1,4 @@
-"""Anything at all as request or configuration: an answer or a clear refusal, never a traceback, never another change.
+"""Anything at all as request, configuration or recording: an answer or a clear refusal, never a traceback, never another change.
 
 The suite tries a few hundred inputs of each kind; ``scripts/fuzz`` tries 10,000.
 """
@@ -20,8 +20,12 @@ from edge_node.config.keys import all_keys, live_keys, value_of
 from edge_node.config.load import load
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings, overlay_file
-from edge_node.errors import ConfigError
+from edge_node.errors import ConfigError, RecordingError
+from edge_node.recordings.export import FORMATS
+from edge_node.recordings.read import people_of, read_recording
+from edge_node.sink.messages import encode_pose, pose, read_pose
 from edge_node.tuning import Tuning
+from tests.recordings.made import people
 
 EXAMPLES = int(os.environ.get("EDGE_NODE_FUZZ_EXAMPLES", "100"))
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -161,3 +165,44 @@ def test_any_overlay_left_on_disk_is_used_or_set_aside(raw: bytes, tmp_path_fact
     overlay_file(state, "fuzzed").write_bytes(raw)
     node = Settings(lambda: load(None, {}, ["node.name=fuzzed"]), state)
     assert set(node.overlay) <= set(live_keys())
+
+
+extremes = st.sampled_from([0, -1, 1, 65_535, 65_536, 2**53, 2**63, -(2**63), 1e4, -1e4, 1e300, -1e308, 1e-300, 253_402_300_799])
+fields = st.sampled_from([*pose(people(0)), *(("people", 0, field) for field in ("id", "score", "box", "keypoints", "predicted"))])
+damages = st.lists(st.tuples(fields, extremes | json_values | st.lists(extremes, min_size=4, max_size=4)), max_size=2)
+
+
+@st.composite
+def damaged_recordings(draw: st.DrawFn) -> bytes:
+    """A message of somebody and up to three more, of which some values, and of all a byte, are changed."""
+    lines = [encode_pose(people(0))]
+    for seq in range(1, draw(st.integers(1, 4))):
+        message: Any = json.loads(encode_pose(people(seq)))
+        for path, value in draw(damages):
+            *outer, last = path if isinstance(path, tuple) else (path,)
+            if outer and not (isinstance(message["people"], list) and message["people"] and isinstance(message["people"][0], dict)):
+                continue
+            (message["people"][0] if outer else message)[last] = value
+        lines.append(json.dumps(message).encode())
+    content = b"\n".join(lines) + draw(st.sampled_from([b"\n", b""]))
+    at = draw(st.integers(0, len(content)))
+    return content[:at] + draw(st.binary(max_size=1)) + content[at + draw(st.integers(0, 1)) :]
+
+
+@fuzz
+@given(content=damaged_recordings())
+def test_any_recording_is_used_or_says_what_is_wrong(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    path = folder / "fuzzed.jsonl"
+    path.write_bytes(content)
+    messages, refusal = [], ""
+    try:
+        messages = list(read_recording(path))
+    except RecordingError as error:
+        refusal = str(error)
+    assert bool(messages) != bool(refusal)
+    assert "\n" not in refusal
+    for message in messages:
+        read_pose(encode_pose(people_of(message)))
+    for form, export in FORMATS.items():
+        assert export(messages, folder / f"fuzzed.{form}") == sum(len(message["people"]) for message in messages)
