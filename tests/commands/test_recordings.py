@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -188,9 +189,8 @@ def test_replay_of_what_is_no_recording_is_refused_before_anything_is_connected(
 
 
 def test_replay_waits_a_day_at_most_for_a_message_whose_time_is_damaged(tmp_path, monkeypatch):
-    pauses, now = [], time.monotonic()
-    monkeypatch.setattr("edge_node.commands.replay.time.monotonic", lambda: now)
-    monkeypatch.setattr("edge_node.commands.replay.time.sleep", pauses.append)
+    pauses = []
+    monkeypatch.setattr("edge_node.commands.replay.time", SimpleNamespace(monotonic=lambda: 5.0, sleep=pauses.append))
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"".join(encode_pose(people(seq, t0=2e11 if seq == 1 else 0.0, fps=1)) + b"\n" for seq in range(2)))
     seqs = [message["seq"] for message in _paced(argparse.Namespace(file=path, speed=1.0, loop=False))]
