@@ -118,11 +118,11 @@ class Node:
                 worker.start()
             self._notifier.ready()
             ending = self._wait()
-            if ending is not Wish.RESTART:  # systemd would wait for the end of this process, and kill what it became
-                self._notifier.stopping()
             capture.stop()
             if ending is Wish.END_OF_INPUT:
                 ending = self._drain()
+            if ending is not Wish.RESTART:  # systemd would wait for the end of this process, and kill what it became
+                self._notifier.stopping()
             self._stop(workers)
         return self._exit_code(ending, self._failures())
 
@@ -143,7 +143,8 @@ class Node:
             from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415
 
             actions = {"restart": lambda: self.ask(Wish.RESTART)}
-            yield mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions), lossless
+            sink = mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions, configuration=self._file)
+            yield sink, lossless
         if config.record.path:
             from edge_node.sink.record import RecordSink  # noqa: PLC0415
 
@@ -224,8 +225,12 @@ class Node:
                 if message is not Wish.RELOAD:
                     log.warning("the end came before everything was delivered")
                     return message
-        lost = self._health.report().counters.get("record_lost", 0)
-        return _undelivered(f"{lost} poses could not be recorded") if lost else Wish.END_OF_INPUT
+        counters = self._health.report().counters
+        if counters.get("record_lost"):
+            return _undelivered(f"{counters['record_lost']} poses could not be recorded")
+        if counters.get("mqtt_refused"):
+            return _undelivered(f"{counters['mqtt_refused']} messages were larger than the broker takes")
+        return Wish.END_OF_INPUT
 
     def _stop(self, workers: Sequence[Worker]) -> None:
         """End every thread soon."""

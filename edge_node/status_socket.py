@@ -4,6 +4,7 @@ The socket is ``status.sock`` in systemd's runtime directory for the service, el
 it, released by the kernel however the process ends, keeps a second node of the same name from starting.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -67,12 +68,12 @@ class StatusSocket:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._listener is not None and self._thread is not None:
-            self._path.unlink(missing_ok=True)
+            _take_away(self._path)
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
             self._thread.join(ANSWER_TIMEOUT_S)
             self._listener.close()
         if self._lock_file is not None:
-            self._lock_path.unlink(missing_ok=True)
+            _take_away(self._lock_path)
             os.close(self._lock_file)
 
     def _serve(self, listener: socket.socket) -> None:
@@ -134,6 +135,11 @@ def _read_all(client: socket.socket) -> bytes:
         if len(parts) > _LARGEST_ANSWER_BYTES:
             raise ValueError("the answer does not end")
     return bytes(parts)
+
+
+def _take_away(path: Path) -> None:
+    with contextlib.suppress(OSError):  # a folder that has become read-only is no reason for the node to end otherwise than it did
+        path.unlink(missing_ok=True)
 
 
 def _listen(path: Path) -> socket.socket:

@@ -48,7 +48,7 @@ def _text(answer: Mapping[str, Any]) -> str:
     lines += [f"  ! {part}: {text}" for part, text in sorted(answer["problems"].items())]
     rows = {
         "running": f"{_duration(answer['uptime_s'])}, process {answer['pid']}, edge_node {answer['version']}",
-        "configuration": answer["configuration"] or "no file",
+        "configuration": answer.get("configuration") or "no file",
         "frames": f"{answer['frames']:,} seen, {answer['people']} people in the last one",
         **{name.replace("_", " "): str(value) for name, value in answer["facts"].items()},
         **{name: f"{p['p50_ms']:g} ms, 99 % within {p['p99_ms']:g} ms" for name, p in answer["stages"].items()},

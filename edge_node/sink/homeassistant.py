@@ -40,22 +40,27 @@ _RETAINED = ("status", "info", "state", "health", "config")
 
 @dataclass(frozen=True, slots=True)
 class _Announced:
-    """What Home Assistant was told last: the discovery topic, the node's name, and component to platform."""
+    """What Home Assistant was told last: the discovery topic, the node's name, and component to platform.
+
+    ``configuration``: the node's configuration file, by which it is known when its name changes.
+    """
 
     topic: str
     node: str
     components: dict[str, str] = field(default_factory=dict)
     withdrawn: bool = False
     """Taken back by command, until it is announced by command."""
+    configuration: str | None = None
 
 
 class HomeAssistantSpeaker:
     """Speaks to Home Assistant. ``state_directory`` keeps what was announced over restarts; without one it is of this run only.
+    ``configuration``: the file that a node keeps when it is renamed; without one it is not known again under another name.
 
     ``announce`` and ``withdraw`` are for commands, on the sink's thread: they take effect at the next tick.
     """
 
-    def __init__(self, settings: Settings, state_directory: Path | None) -> None:
+    def __init__(self, settings: Settings, state_directory: Path | None, configuration: Path | None) -> None:
         self._settings = settings
         name = settings.current.node.name
         self._file = state_file(state_directory, name) if state_directory else None
@@ -65,7 +70,8 @@ class HomeAssistantSpeaker:
         self._connected = False
         self._due_s: float | None = None
         self._withdraw = False
-        self._former = _former_file(self._file)
+        self._configuration = str(configuration.absolute()) if configuration else None
+        self._former = _former_file(self._file, name, self._configuration)
         self._old = _read(self._former)
         self._old_due_s = 0.0
         if self._old is not None and self._old.node == name:
@@ -142,14 +148,14 @@ class HomeAssistantSpeaker:
             yield _retained(place, encode({**payload, "components": payload["components"] | removed}))
         yield _retained(place, encoded)
         self._said = encoded
-        self._remember(_Announced(place, config.node.name, components))
+        self._remember(_Announced(place, config.node.name, components, configuration=self._configuration))
 
     def _take_back(self, stays_away: bool) -> Iterable[Outgoing]:
         told, config = self._told, self._settings.current
         if told is not None and not told.withdrawn:
             yield _empty(told.topic)
         place = discovery_topic(config.homeassistant.prefix, config.node.name)
-        self._remember(_Announced(place, config.node.name, withdrawn=True) if stays_away else None)
+        self._remember(_Announced(place, config.node.name, withdrawn=True, configuration=self._configuration) if stays_away else None)
 
     def _take_over_file(self) -> None:
         """The file was called otherwise before; it is this node's, under the name it has now."""
@@ -207,15 +213,18 @@ def state_file(directory: Path, node: str) -> Path:
     return directory / f"homeassistant-{node}.json"
 
 
-def _former_file(file: Path | None) -> Path | None:
-    """What was announced under another name, which may be another node's by now (a copied SD card).
+def _former_file(file: Path | None, node: str, configuration: str | None) -> Path | None:
+    """What this node announced before: in the file of all nodes that was used once, or under another name by the same configuration file.
 
-    Where there are several files, each may be of another node of this user.
+    Any other file is of another node of this user, whether that one runs at the moment or not.
     """
     if file is None or os.access(file, os.F_OK) or not os.access(file.parent, os.R_OK | os.X_OK):
         return None
-    others = list(file.parent.glob("homeassistant*.json"))
-    return others[0] if len(others) == 1 else None
+    for other in (file.with_name("homeassistant.json"), *sorted(file.parent.glob("homeassistant-*.json"))):
+        told = _read(other)
+        if told is not None and (told.node == node or (configuration is not None and told.configuration == configuration)):
+            return other
+    return None
 
 
 def _read(file: Path | None) -> _Announced | None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from edge_node import paths
 from edge_node.config.models import Config, Mqtt
@@ -20,7 +21,7 @@ from edge_node.sink.mqtt_poses import EveryPose, NewestPose, PoseLane, PosePolic
 from edge_node.sink.mqtt_scene import SceneSpeaker
 from edge_node.sink.mqtt_session import Login, Session
 from edge_node.sink.mqtt_tuning import TuningSpeaker
-from edge_node.sink.outbox import MESSAGE, Outbox
+from edge_node.sink.outbox import Outbox
 from edge_node.sink.outgoing import Incoming, Outgoing, Speaker
 from edge_node.tuning import Action, Tuning
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 STALLED_S = 2.0
 SETTLE_S = 0.003
 """So long everything else waits for a pose whose way is about to be free."""
+MESSAGE = "mqtt_message"
+"""The problem that a broker does not take a message."""
 DRAIN_S = 1.0
 GOODBYE_S = 0.5
 MAX_WAITING_INCOMING = 64
@@ -54,6 +57,7 @@ class MqttSink:
         self._outbox = _outbox(settings, health)
         self._session: Session | None = None
         self._direct: set[int] = set()
+        self._refused_topics: set[str] = set()
         self._received: deque[Incoming] = deque(maxlen=MAX_WAITING_INCOMING)
         self._acknowledged: deque[tuple[Session, int]] = deque()
         self._stop_waiting = threading.Event()
@@ -77,7 +81,7 @@ class MqttSink:
             self._lane.settle(SETTLE_S)
         for speaker in self._speakers:
             self._say(speaker.saw(people))
-        self._outbox.pump(others_under_way=bool(self._direct))
+        self._outbox.pump()
         self._flush()
 
     def tick(self) -> None:
@@ -85,7 +89,7 @@ class MqttSink:
         self._keep_up()
         for speaker in self._speakers:
             self._say(speaker.tick())
-        self._outbox.pump(others_under_way=bool(self._direct))
+        self._outbox.pump()
         self._flush()
         self._report_stall()
 
@@ -112,11 +116,14 @@ class MqttSink:
         """See ``Listener``; on the network thread."""
         self._lane.answered(session)
 
-    def refused(self, session: Session, what: str) -> None:
+    def refused(self, session: Session, message: Outgoing, limit_bytes: int) -> None:
         """See ``Listener``."""
-        text = f"the broker at {session.place} {what}"
-        if self._health.problem(MESSAGE, text):
-            log.warning("%s", text)
+        self._health.count("mqtt_refused")
+        if message.topic not in self._refused_topics:
+            self._refused_topics.add(message.topic)
+            what = f"takes no more than {limit_bytes} bytes: a message of {len(message.payload)} on {message.topic} is not delivered"
+            self._health.problem(MESSAGE, f"the broker at {session.place} {what}")
+            log.warning("the broker at %s %s", session.place, what)
 
     def received(self, message: Incoming) -> None:
         """See ``Listener``; on the network thread."""
@@ -144,7 +151,8 @@ class MqttSink:
     def _use(self, session: Session | None) -> None:
         self._session = session
         if session is not None:
-            self._health.problem(MESSAGE, None)  # of the last connection; this broker may take more
+            self._refused_topics.clear()  # this broker may take more
+            self._health.problem(MESSAGE, None)
         self._direct.clear()
         self._outbox.attach(session.publish if session else None)
         if session is not None:
@@ -152,7 +160,7 @@ class MqttSink:
                 session.subscribe(topic_filter)
             for speaker in self._speakers:
                 self._say(speaker.connected())
-            self._outbox.pump(others_under_way=bool(self._direct))
+            self._outbox.pump()
         self._lane.attach(session)
         self._flush()
 
@@ -189,7 +197,7 @@ class MqttSink:
         while not done() and time.monotonic() < deadline_s and not self._stop_waiting.is_set():
             time.sleep(0.002)
             self._keep_up()
-            self._outbox.pump(others_under_way=bool(self._direct))
+            self._outbox.pump()
             self._flush()
 
 
@@ -201,14 +209,16 @@ def mqtt_sink(
     lossless: bool = False,
     actions: Mapping[str, Action] | None = None,
     more: Sequence[Speaker] = (),
+    configuration: Path | None = None,
 ) -> MqttSink:
     """The sink with everything a node says: itself, the scene, its tunable values, and ``more``.
 
     ``about`` is asked now and then for what ``info`` says. ``actions``: what ``cmd/<verb>`` can do besides reload,
-    reset_tuning, announce and remove_discovery; called on the sink's thread. Raises ``SinkError`` when the TLS files cannot be used.
+    reset_tuning, announce and remove_discovery; called on the sink's thread. ``configuration``: the node's file. Raises ``SinkError``
+    when the TLS files cannot be used.
     """
     node = NodeSpeaker(settings, health, about)
-    home = HomeAssistantSpeaker(settings, settings.state_directory)
+    home = HomeAssistantSpeaker(settings, settings.state_directory, configuration)
     tuning = Tuning(settings, {"announce": home.announce, "remove_discovery": home.withdraw, **(actions or {})})
     speakers: list[Speaker] = [node, TuningSpeaker(settings, tuning), SceneSpeaker(settings, node.boot), home, *more]
     return MqttSink(settings, health, speakers, node.will(), lossless)

@@ -66,8 +66,8 @@ class Listener(Protocol):
     def answered(self, session: "Session") -> None:
         """The broker has answered a probe: it has read everything sent before."""
 
-    def refused(self, session: "Session", what: str) -> None:
-        """The broker takes no message such as the one just published; once for each topic. On the thread that publishes."""
+    def refused(self, session: "Session", message: Outgoing, limit_bytes: int) -> None:
+        """The message just published is larger than the broker takes: it is not sent. On the thread that publishes."""
 
     def received(self, message: Incoming) -> None:
         """A message on a subscribed topic."""
@@ -110,7 +110,6 @@ class Session:
         self._said_oversized = False
         self._properties: dict[tuple[int | None, bytes | None], Properties] = {}
         self._max_packet_bytes: int | None = None
-        self._said_refused: set[str] = set()
         self._refused_ids = itertools.count(-1, -1)
         self._client = self._make_client()
 
@@ -143,10 +142,7 @@ class Session:
         return info.mid if info.rc == paho.MQTT_ERR_SUCCESS else None
 
     def _refuse(self, message: Outgoing, limit_bytes: int) -> int:
-        if message.topic not in self._said_refused:
-            self._said_refused.add(message.topic)
-            what = f"takes no more than {limit_bytes} bytes: a message of {len(message.payload)} on {message.topic} is not delivered"
-            self._listener.refused(self, what)
+        self._listener.refused(self, message, limit_bytes)
         message_id = next(self._refused_ids)
         self._listener.acknowledged(self, message_id)
         return message_id

@@ -8,16 +8,17 @@ from edge_node.health import Health
 from edge_node.sink.messages import topic
 from edge_node.sink.mqtt_link import Link, tls_context
 from edge_node.sink.mqtt_session import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Login, Session
-from edge_node.sink.outgoing import Incoming
+from edge_node.sink.outgoing import Incoming, Outgoing
 
 ROUNDS = 2
 """A broker that hangs up without a word may be put off by the MQTT version; the second round over the brokers takes the other one."""
-TRIAL_S = CONNECT_TIMEOUT_S + ANSWER_TIMEOUT_S + 1.0
+ATTEMPT_S = CONNECT_TIMEOUT_S + ANSWER_TIMEOUT_S + 1.0
 """A little longer than one connection attempt with all its own time limits."""
 
 
 def try_login(config: Config, who: str, password: str | None) -> Session:
-    """The connection that was made, ended by now: it knows the broker's place and the protocol. Takes up to ``TRIAL_S``.
+    """The connection that was made, ended by now: it knows the broker's place and the protocol. Takes up to ``ATTEMPT_S`` for each
+    broker and round.
 
     ``who`` is added to the node's client id: the node itself may be connected. Raises ``SinkError`` with the reason of each broker
     that does not take this node, or when the TLS files cannot be used.
@@ -26,11 +27,12 @@ def try_login(config: Config, who: str, password: str | None) -> Session:
     link = Link(config.mqtt, _login(config, who, password), _Deaf(), health)
     link.start()
     try:
-        deadline = time.monotonic() + TRIAL_S
+        longest_s = ROUNDS * (1 + len(config.mqtt.fallback_brokers)) * ATTEMPT_S
+        deadline = time.monotonic() + longest_s
         while (session := link.session) is None:
             if link.rounds_refused >= ROUNDS or time.monotonic() >= deadline:
                 raise SinkError(
-                    health.problems().get("mqtt", f"no broker answered within {TRIAL_S:.0f} s; check mqtt.host and the network")
+                    health.problems().get("mqtt", f"no broker answered within {longest_s:.0f} s; check mqtt.host and the network")
                 )
             time.sleep(0.02)
         return session
@@ -61,7 +63,7 @@ class _Deaf:
     def answered(self, session: Session) -> None:
         pass
 
-    def refused(self, session: Session, what: str) -> None:
+    def refused(self, session: Session, message: Outgoing, limit_bytes: int) -> None:
         pass
 
     def received(self, message: Incoming) -> None:

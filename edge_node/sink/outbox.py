@@ -22,10 +22,6 @@ VOLATILE_BYTES = 2_000_000
 SILENT_S = 1.0
 """An acknowledgement later than this counts as no broker: what waits goes to disk."""
 RETRY_S = 5.0
-CUTS = 3
-"""So many connections in a row that were lost with the same message under way: the broker cuts them because of it."""
-MESSAGE = "mqtt_message"
-"""The problem that a broker does not take a message."""
 
 Publish = Callable[[Outgoing], int | None]
 
@@ -37,7 +33,6 @@ class _UnderWay:
     spool: Spool
     number: int
     since_s: float
-    message: Outgoing
 
 
 class Outbox:
@@ -54,9 +49,6 @@ class Outbox:
         self._publish: Publish | None = None
         self._under_way: dict[int, _UnderWay] = {}
         self._handed: dict[Spool, int] = {}
-        self._suspect: Outgoing | None = None
-        self._cuts = 0
-        self._cutting_bytes: dict[str, int] = {}
         self._disk_retry_at_s = 0.0
         self._forgotten = 0
 
@@ -64,12 +56,7 @@ class Outbox:
         return len(self._volatile) + (len(self._disk) if self._disk is not None else 0)
 
     def attach(self, publish: Publish | None) -> None:
-        """A connection to send through, or none any more. What was not acknowledged over the last one is sent again.
-
-        A message that is the oldest under way at ``CUTS`` losses in a row is given up, and later ones on its topic that are no smaller.
-        """
-        if self._under_way:
-            self._blame(min(self._under_way.values(), key=lambda u: u.since_s).message)
+        """A connection to send through, or none any more. What was not acknowledged over the last one is sent again."""
         self._publish = publish
         self._under_way.clear()
         self._handed.clear()
@@ -95,22 +82,16 @@ class Outbox:
             found = self._under_way.pop(message_id, None)
             if found is not None:
                 done.setdefault(found.spool, []).append(found.number)
-                self._suspect = None
         for spool, numbers in done.items():
             try:
                 spool.remove(numbers)
             except SpoolError as error:
                 self._say(error)
 
-    def pump(self, others_under_way: bool = False) -> None:
-        """Send what waits, in order, as far as the broker acknowledges; save what it leaves unanswered.
-
-        ``others_under_way``: messages of somebody else wait for an acknowledgement. A suspect goes only when none does.
-        """
+    def pump(self) -> None:
+        """Send what waits, in order, as far as the broker acknowledges; save what it leaves unanswered."""
         if self._publish is None or self._silent():
             self._to_disk()
-        elif self._suspect is not None and others_under_way:
-            pass
         elif self._disk is None or self._send_all(self._disk, self._publish):
             self._send_all(self._volatile, self._publish)
         self._count_forgotten()
@@ -129,44 +110,19 @@ class Outbox:
 
     def _send_all(self, spool: Spool, publish: Publish) -> bool:
         """True when nothing of this spool is left to send."""
-        room = max((IN_FLIGHT if self._suspect is None else 1) - len(self._under_way), 0)
+        room = IN_FLIGHT - len(self._under_way)
         try:
             waiting = spool.after(self._handed.get(spool, 0), room + 1)
         except SpoolError as error:
             self._say(error)
             return False
         for kept in waiting[:room]:
-            if len(kept.message.payload) >= self._cutting_bytes.get(kept.message.topic, len(kept.message.payload) + 1):
-                self._give_up(spool, kept)
-                continue
             message_id = publish(kept.message)
             if message_id is None:
                 return False
-            self._under_way[message_id] = _UnderWay(spool, kept.id, time.monotonic(), kept.message)
+            self._under_way[message_id] = _UnderWay(spool, kept.id, time.monotonic())
             self._handed[spool] = kept.id
         return len(waiting) <= room
-
-    def _blame(self, message: Outgoing) -> None:
-        """The connection was lost while ``message`` was the oldest without an acknowledgement."""
-        self._cuts = self._cuts + 1 if message == self._suspect else 1
-        self._suspect = message
-        if self._cuts == CUTS:
-            self._cutting_bytes[message.topic] = len(message.payload)
-            self._suspect = None
-
-    def _give_up(self, spool: Spool, kept: Kept) -> None:
-        """Leave out a message such as the one that ended the connection again and again; without this nothing behind it would arrive."""
-        text = (
-            f"the broker ends the connection at each message of {self._cutting_bytes[kept.message.topic]} bytes or more "
-            f"on {kept.message.topic}: not delivered; does it limit the size?"
-        )
-        if self._health.problem(MESSAGE, text):
-            log.warning("%s", text)
-        self._handed[spool] = kept.id
-        try:
-            spool.remove([kept.id])
-        except SpoolError as error:
-            self._say(error)
 
     def _to_disk(self) -> None:
         """Move what waits in memory behind what is on disk, or leave it there when the disk does not take it."""

@@ -146,7 +146,7 @@ class Ear:
 class Sender:
     """A node's MQTT half: settings, health, the sink on its own thread, and frames made up on demand."""
 
-    def __init__(self, *options, lossless=False, speakers=(), actions=None):
+    def __init__(self, *options, lossless=False, speakers=(), actions=None, configuration=None):
         self.settings = Settings(lambda: load(None, {}, ["node.name=n1", *options]), paths.state_directory())
         self.health = Health()
         self.sink = mqtt_sink(
@@ -156,6 +156,7 @@ class Sender:
             lossless=lossless,
             more=speakers,
             actions=actions,
+            configuration=configuration,
         )
         self.failures = []
         self.thread = SinkThread(self.sink, self.health, lossless, self.failures.append)

@@ -18,6 +18,7 @@ from edge_node.tuning import Tuning, tunable_values
 from tests.sink.homeassistant_schema import PLATFORMS, problems
 from tests.sink.parts import wait_for
 
+FILE = Path("/etc/edge-node/edge-node.yaml")
 SOFA = "state.zones=[{name: sofa, polygon: [[0, 0], [1, 0], [1, 1]]}]"
 ON = "homeassistant.enabled=true"
 TOPIC = "homeassistant/device/edge_node_n1/config"
@@ -179,8 +180,8 @@ def node_at(broker, sender, monkeypatch):
 
     monkeypatch.setattr(homeassistant, "BIRTH_JITTER_S", 0)
 
-    def make(*options):
-        node = sender(f"mqtt.port={broker.port}", *options)
+    def make(*options, configuration=None):
+        node = sender(f"mqtt.port={broker.port}", *options, configuration=configuration)
         node.online()
         node.run(0.3, 20)  # long enough to say what it has to say
         return node
@@ -250,8 +251,8 @@ def test_a_zone_taken_out_of_the_file_while_the_node_was_off_is_removed_too(brok
 def test_a_renamed_node_removes_its_old_self(broker, ear_at, node_at, monkeypatch):
     monkeypatch.setattr(homeassistant, "NAME_IN_USE_S", 1.0)
     ear = ear_at(broker.port)
-    node_at(ON).stop()
-    node_at(ON, "node.name=n2")
+    node_at(ON, configuration=FILE).stop()
+    node_at(ON, "node.name=n2", configuration=FILE)
     wait_for(lambda: announced(ear)[-1].payload == b"", 15)
     assert retained(ear_at, broker) is None
     assert retained(ear_at, broker, "edge_node/v1/n1/status") is None
@@ -261,9 +262,9 @@ def test_a_renamed_node_removes_its_old_self(broker, ear_at, node_at, monkeypatc
 
 def test_a_copied_card_does_not_remove_the_node_it_was_copied_from(broker, ear_at, node_at, caplog, monkeypatch):
     monkeypatch.setattr(homeassistant, "NAME_IN_USE_S", 60.0)  # however busy this machine is
-    node_at(ON)
+    node_at(ON, configuration=FILE)
     caplog.set_level("INFO")
-    node_at(ON, "node.name=n2")
+    node_at(ON, "node.name=n2", configuration=FILE)
     wait_for(lambda: "in use by another node" in caplog.text)
     wait_for(lambda: retained(ear_at, broker, discovery_topic("homeassistant", "n2")))
     assert retained(ear_at, broker) is not None
@@ -309,6 +310,15 @@ def test_two_nodes_of_one_user_leave_each_other_alone(broker, ear_at, node_at, m
         assert json.loads(state_file(paths.state_directory(), name).read_text())["node"] == name
 
 
+@pytest.mark.parametrize("configuration", [None, Path("/etc/edge-node/other.yaml")])
+def test_a_node_leaves_a_stopped_one_of_the_same_user_alone(broker, ear_at, node_at, monkeypatch, configuration):
+    monkeypatch.setattr(homeassistant, "NAME_IN_USE_S", 0.3)
+    node_at(ON, configuration=FILE).stop()
+    node_at("node.name=n2", configuration=configuration).run(1.0, 20)
+    assert retained(ear_at, broker) is not None
+    assert json.loads(state_file(paths.state_directory(), "n1").read_text())["node"] == "n1"
+
+
 def test_what_was_announced_when_files_had_no_nodes_name_is_taken_over(broker, ear_at, node_at):
     ear = ear_at(broker.port)
     node_at(ON, SOFA).stop()
@@ -336,11 +346,11 @@ UNUSABLE = [
 @pytest.mark.parametrize("name", ["homeassistant-n1.json", "homeassistant.json"])
 def test_a_corrupt_record_of_what_was_announced_is_no_obstacle(tmp_path: Path, text, name):
     (tmp_path / name).write_text(text)
-    speaker = HomeAssistantSpeaker(Settings(lambda: configured(ON)), tmp_path)
+    speaker = HomeAssistantSpeaker(Settings(lambda: configured(ON)), tmp_path, None)
     assert [o.topic for o in speaker.connected()] == [TOPIC]
     assert json.loads(state_file(tmp_path, "n1").read_text())["topic"] == TOPIC
 
 
 def test_a_state_directory_that_cannot_be_looked_at_is_said(tmp_path, caplog):
-    HomeAssistantSpeaker(Settings(lambda: configured(ON)), tmp_path / ("x" * 300))
+    HomeAssistantSpeaker(Settings(lambda: configured(ON)), tmp_path / ("x" * 300), None)
     assert "File name too long" in caplog.text

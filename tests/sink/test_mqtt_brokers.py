@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from edge_node.config.load import load
+from edge_node.config.settings import Settings
 from edge_node.errors import SinkError
+from edge_node.node import Node
 from edge_node.sink.mqtt_link import ROUND_WAIT_S
 from edge_node.sink.outgoing import Outgoing
 from tests.sink.parts import free_port, wait_for
@@ -84,6 +87,7 @@ def test_what_is_larger_than_the_broker_says_it_takes_is_named_and_not_sent(mosq
     said = f"the broker at localhost:{broker.port} takes no more than 4000 bytes: a message of "
     assert caplog.text.count(said) == 1
     assert node.health.problems()["mqtt_message"].startswith(said)
+    assert node.health.report().counters["mqtt_refused"] >= 1
     assert "mqtt_connection_lost" not in node.health.report().counters
 
 
@@ -102,23 +106,11 @@ def test_a_message_as_large_as_the_broker_takes_is_sent_and_one_byte_more_is_not
     assert "mqtt_connection_lost" not in node.health.report().counters
 
 
-@pytest.mark.parametrize(("limit", "protocol"), [("max_packet_size", "3.1.1"), ("message_size_limit", "auto")])
-def test_a_message_that_makes_the_broker_hang_up_is_given_up_and_the_rest_goes_on(mosquitto_with, ear_at, sender, limit, protocol):
-    broker = mosquitto_with("allow_anonymous true", f"{limit} 4000")
-    ear = ear_at(broker.port)
-    node = sender(f"mqtt.port={broker.port}", HOME_ASSISTANT, f"mqtt.protocol={protocol}")
-    wait_for(lambda: "mqtt_message" in node.health.problems())
-    lost = node.health.report().counters["mqtt_connection_lost"]
-    node.run(2.0, 30)
-    wait_for(lambda: ear.of("pose") and ear.of("event/presence") and ear.of("state"))
-    assert "on homeassistant/device/edge_node_n1/config: not delivered" in node.health.problems()["mqtt_message"]
-    assert node.health.report().counters["mqtt_connection_lost"] == lost
-
-
-@pytest.mark.parametrize(("limit", "reason"), [("max_qos 0", "QoS not supported"), ("retain_available false", "Retain not supported")])
-def test_a_broker_that_lacks_what_the_node_needs_is_told_with_what_to_change_there(mosquitto_with, sender, limit, reason):
-    text = problem(sender(f"mqtt.port={mosquitto_with('allow_anonymous true', limit).port}"))
-    assert f"refused the connection: {reason}; the node needs QoS 1 and retained messages" in text
+def test_a_file_whose_poses_are_larger_than_the_broker_takes_ends_with_exit_code_1(shared, mosquitto_with, caplog):
+    broker = mosquitto_with("allow_anonymous true", "max_packet_size 700")
+    words = [f"mqtt.port={broker.port}", f"camera.source={shared.clips}/squats.mp4", f"model.directory={shared.models}", "node.name=large"]
+    assert Node(Settings(lambda: load(None, {}, words)), frame_limit=5).run() == 1
+    assert "messages were larger than the broker takes" in caplog.text
 
 
 # ---- versions

@@ -5,7 +5,7 @@ import pytest
 from edge_node.config.models import MqttSpool
 from edge_node.health import Health
 from edge_node.sink import outbox as outbox_module
-from edge_node.sink.outbox import CUTS, IN_FLIGHT, Outbox
+from edge_node.sink.outbox import IN_FLIGHT, Outbox
 from edge_node.sink.outgoing import Outgoing
 
 
@@ -176,68 +176,6 @@ def test_what_was_too_old_is_counted_also_when_nothing_else_is_left(make):
     deliver_all(outbox, wire)
     assert (wire.sent, len(outbox)) == ([], 0)
     assert health.report().counters["mqtt_spool_forgotten"] == 3
-
-
-class Cutting(Wire):
-    """Acknowledges in order, and is gone at the first message that it cannot bear."""
-
-    def __init__(self, unbearable):
-        super().__init__()
-        self._unbearable = unbearable
-
-    def take_acknowledgements(self):
-        ids = super().take_acknowledgements()
-        bad = next((at for at, id_ in enumerate(ids) if self.sent[id_ - 1] in self._unbearable), len(ids))
-        self.ids = ids[bad:]
-        return ids[:bad]
-
-
-def losses_until_delivered(outbox, unbearable):
-    """How many connections it takes, and every message that was acknowledged, in order."""
-    delivered = []
-    for losses in range(100):
-        wire = Cutting(unbearable)
-        outbox.attach(wire.publish)
-        while not wire.ids:
-            outbox.pump()
-            ids = wire.take_acknowledgements()
-            outbox.acknowledged(ids)
-            delivered += [wire.sent[id_ - 1] for id_ in ids]
-            if len(outbox) == 0:
-                return losses, delivered
-        outbox.attach(None)
-    return None
-
-
-def test_a_message_at_which_connections_end_is_given_up_and_everything_else_arrives(make):
-    health = Health()
-    outbox = make(health)
-    for number in range(10):
-        outbox.add(Outgoing(f"t{number}", b"%d" % number, keep=True))
-    losses, delivered = losses_until_delivered(outbox, {4})
-    assert losses == CUTS
-    assert delivered == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    assert "the connection at each message of 1 bytes or more on t4" in health.problems()["mqtt_message"]
-
-
-def test_a_later_message_of_that_topic_and_size_costs_no_connection_and_a_smaller_one_is_sent(make):
-    outbox = make()
-    outbox.add(Outgoing("big", b"44", keep=True))
-    losses_until_delivered(outbox, {44})
-    for payload in (b"44", b"5"):
-        outbox.add(Outgoing("big", payload, keep=True))
-    assert losses_until_delivered(outbox, {44}) == (0, [5])
-
-
-def test_a_message_is_not_blamed_for_what_others_were_under_way(make):
-    outbox = make()
-    outbox.add(message(1))
-    for _ in range(2 * CUTS):
-        wire = Wire()
-        outbox.attach(wire.publish)
-        outbox.pump(others_under_way=True)
-        outbox.attach(None)
-    assert losses_until_delivered(outbox, set()) == (0, [1])
 
 
 def test_without_a_spool_on_disk_messages_wait_in_memory(tmp_path):

@@ -22,12 +22,13 @@ class Room:
     def __init__(self, max_viewers: int) -> None:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = min(max_viewers + BESIDE_VIEWERS, descriptors // 2)
+        self._most_of_one = max(self._most // 2, min(max_viewers + BESIDE_VIEWERS // 8, self._most))
         self._open: WeakKeyDictionary[socket.socket, str] = WeakKeyDictionary()
 
     def admit(self, connection: socket.socket, address: str) -> bool:
-        """Count a new connection; False when there is no room for it. One address gets half of the room at most."""
+        """Count a new connection; False when there is no room for it, or its address has its share: half, or what all viewers take."""
         addresses = [where for one, where in self._open.items() if one.fileno() >= 0]
-        if len(addresses) >= self._most or addresses.count(address) >= self._most // 2:
+        if len(addresses) >= self._most or addresses.count(address) >= self._most_of_one:
             return False
         self._open[connection] = address
         return True

@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
@@ -113,10 +113,14 @@ class PageServer:
     def start(self) -> int:
         """Listen; gives the port. Raises ``SinkError`` when the address cannot be had or a certificate cannot be used."""
         tls = self._tls()
+        try:  # on this thread: to resolve a name may take long
+            listening = listening_sockets(self._config.host, self._config.port, self._config.max_viewers)
+        except (OSError, UnicodeError) as error:
+            raise SinkError(_why_not(self._config, error)) from None
         self._thread.start()
         try:
-            asyncio.run_coroutine_threadsafe(self._listen(tls), self._loop).result(START_S)
-        except (OSError, UnicodeError) as error:
+            asyncio.run_coroutine_threadsafe(self._listen(listening, tls), self._loop).result(START_S)
+        except OSError as error:
             self.stop()
             raise SinkError(_why_not(self._config, error)) from None
         return int(self._servers[0].sockets[0].getsockname()[1])
@@ -131,9 +135,9 @@ class PageServer:
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(START_S)
             self._end_loop()
 
-    async def _listen(self, tls: ssl.SSLContext | None) -> None:
-        for listening in listening_sockets(self._config.host, self._config.port, self._config.max_viewers):
-            self._servers.append(await self._serve(listening, tls))
+    async def _listen(self, listening: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
+        for one in listening:
+            self._servers.append(await self._serve(one, tls))
 
     async def _serve(self, listening: socket.socket, tls: ssl.SSLContext | None) -> Server:
         return await serve(
