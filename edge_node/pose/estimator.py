@@ -78,21 +78,28 @@ class Estimator:
         tracks = self._track(frame, looks, seen, config)
         tracked = time.perf_counter()
         people = tuple(_person(t, frame, config) for t in tracks)
-        took_ms = (found - started) * 1e3
-        self._pace.looked(frame.media_ns, squares=len(looks), took_ms=took_ms, people=len(self._tracker.tracks), config=config)
+        self._pace.looked(
+            frame.media_ns,
+            squares=len(looks),
+            took_ms=(found - started) * 1e3,
+            accelerators={s.inference.accelerator for s in seen},
+            people=len(self._tracker.tracks),
+            config=config,
+        )
         return people, seen, {"track": (tracked - found) * 1e3, "smooth": (time.perf_counter() - tracked) * 1e3}
 
     def _in_still(self, frame: Frame, config: Config) -> _Found:
         """Everyone in a picture of its own, best first."""
         pose = config.pose
-        still = find_people(frame.image, self._engine, pose.max_inferences or MAX_INFERENCES, pose.max_people)
+        most = pose.max_inferences or MAX_INFERENCES
+        still = find_people(frame.image, self._engine, most, pose.max_people, threshold=pose.score_threshold, nms=pose.nms)
         believed = enumerate((p for p in still.poses if p.score >= APPEAR_SCORE), start=1)
         people = tuple(_told(id_, p.score, p.keypoints_px.copy(), frame, config, predicted=False) for id_, p in believed)
         return people, still.looks, {}
 
     def _looks(self, frame: Frame, config: Config) -> list[Look]:
         wanted = self._tracker.wanted(frame.media_ns)
-        budget = self._pace.budget(config, parallel=self._engine.parallel)
+        budget = self._pace.budget(config, accelerator=self._engine.accelerator, parallel=self._engine.parallel)
         full = sum(not p.misses for p in wanted) >= config.pose.max_people
         return self._attention.plan(wanted, frame.width_px, frame.height_px, budget=budget, full=full)
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Set
 
 from edge_node.config.models import Config
 from edge_node.health import Health
@@ -26,6 +27,7 @@ class Pace:
     def __init__(self, health: Health, *, live: bool) -> None:
         self._health = health
         self._live = live
+        self._accelerator = ""
         self._parallel = 1
         self._round_ms = 0.0
         self._looked_ns: int | None = None
@@ -46,30 +48,34 @@ class Pace:
         idle_fps, looked_ns = config.pose.idle_fps, self._looked_ns
         return looked_ns + int(1e9 / idle_fps) if self._nobody and idle_fps > 0 and looked_ns is not None else 0
 
-    def budget(self, config: Config, *, parallel: int) -> int:
-        """Inferences for one frame, at least one. ``parallel``: how many the engine runs side by side.
+    def budget(self, config: Config, *, accelerator: str, parallel: int) -> int:
+        """Inferences for one frame, at least one. ``parallel``: how many ``accelerator``, which is to do them, runs side by side.
 
         ``pose.max_inferences`` where it is set. Else as many as it takes to look at everyone and at one scanning square; of a
-        live source only what fits between two frames, or within ``pose.latency_target_ms``.
+        live source only what fits between two frames, or within ``pose.latency_target_ms``; one round, until it is known how long
+        that takes.
         """
-        if parallel != self._parallel:  # another accelerator has taken over: what was measured is of the last one
-            self._parallel, self._round_ms = parallel, 0.0
+        if accelerator != self._accelerator:  # what was measured is of another one
+            self._accelerator, self._parallel, self._round_ms = accelerator, parallel, 0.0
         pose = config.pose
         if pose.max_inferences:
             return pose.max_inferences
         useful = 1 if pose.max_people == 1 else pose.max_people + 1
-        if not self._live or not self._round_ms:
+        if not self._live:
             return useful
+        if not self._round_ms:
+            return min(useful, self._parallel)
         interval_ms = pose.latency_target_ms or 1000 / config.camera.fps
         rounds = math.floor(SHARE_OF_INTERVAL * interval_ms / self._round_ms)
         return min(useful, max(rounds * self._parallel, 1))
 
-    def looked(self, media_ns: int, *, squares: int, took_ms: float, people: int, config: Config) -> None:
-        """A frame was looked at: ``squares`` inferences, ``took_ms`` for all of them, and so many ``people`` followed."""
+    def looked(self, media_ns: int, *, squares: int, took_ms: float, accelerators: Set[str], people: int, config: Config) -> None:
+        """A frame was looked at: ``squares`` inferences on ``accelerators``, ``took_ms`` for all of them; ``people`` are followed."""
         self._looked_ns = media_ns
         self._nobody = people == 0
-        round_ms = took_ms / math.ceil(squares / self._parallel)
-        self._round_ms += (COST_MEMORY if self._round_ms else 1.0) * (round_ms - self._round_ms)
+        if accelerators == {self._accelerator}:  # else one failed in the midst of it, and the other did its work
+            round_ms = took_ms / math.ceil(squares / self._parallel)
+            self._round_ms += (COST_MEMORY if self._round_ms else 1.0) * (round_ms - self._round_ms)
         if self._live:
             self._cool(took_ms, config.pose.max_soc_temperature_c)
 

@@ -7,7 +7,7 @@ import numpy as np
 from edge_node.data import Image, KeypointArray, Pose, Region
 from edge_node.engine import Engine
 from edge_node.pose.attention import crop_of, scan_squares
-from edge_node.pose.finding import DUPLICATE_OKS, Seen, look
+from edge_node.pose.finding import DUPLICATE_OKS, Nms, Seen, look
 from edge_node.pose.region import whole_frame
 from edge_node.pose.similarity import Box, areas_px, extent_px, oks, suppress
 from edge_node.pose.skeleton import KEYPOINTS
@@ -16,7 +16,7 @@ from edge_node.pose.track import side_of
 MAX_INFERENCES = 9
 """So many looks a picture is worth where nobody says otherwise: nothing comes after it."""
 THRESHOLD = 0.2
-"""Keypoints count from this score on."""
+"""Keypoints count from this score on, where nobody says otherwise."""
 BOX_FACTOR = 1.05
 """Side of the square for a given box, as a multiple of the box's longer side."""
 CROP_FACTOR = 1.25
@@ -58,27 +58,33 @@ class _Find:
         return self.pose.score * self.filling / (self.filling + COARSE)
 
 
-def find_people(image: Image, engine: Engine, max_inferences: int, max_people: int | None = None) -> Still:
+def find_people(
+    image: Image, engine: Engine, max_inferences: int, max_people: int | None = None, *, threshold: float = THRESHOLD, nms: Nms = "oks"
+) -> Still:
     """Everyone in ``image`` (RGB), in at most ``max_inferences`` runs of the model; ``max_people`` keeps the best so many.
 
     First the whole frame; each further run is a square around the person for whom it promises most, or the next tile.
-    Raises ``EngineError``.
+    ``threshold``: the score from which a keypoint counts. Raises ``EngineError``.
     """
     width_px, height_px = image.shape[1], image.shape[0]
-    looks = look(engine, image, [whole_frame(width_px, height_px)], THRESHOLD)
-    finds = _finds_of(looks[0])
+    looks: list[Seen] = []
+
+    def found_in(region: Region) -> list[_Find]:
+        looks.extend(look(engine, image, [region], threshold, nms))
+        return [_Find(p, side_of(extent_px(p.keypoints_px, threshold)) / region.side_px) for p in looks[-1].poses]
+
+    finds = found_in(whole_frame(width_px, height_px))
     tiles = [] if max_people == 1 else _tiles(width_px, height_px)
     while len(looks) < max_inferences:
-        chosen = max(_best(finds)[:max_people], key=lambda f: f.promise, default=None)
+        chosen = max(_best(finds, threshold)[:max_people], key=lambda f: f.promise, default=None)
         if chosen is not None and chosen.promise > (TILE_PROMISE if tiles else 0.0):
-            looks += look(engine, image, [crop_of(chosen.pose.keypoints_px, THRESHOLD, CROP_FACTOR)], THRESHOLD)
-            finds = _with_second_look(finds, chosen, _finds_of(looks[-1]))
+            crop = crop_of(chosen.pose.keypoints_px, threshold, CROP_FACTOR)
+            finds = _with_second_look(finds, chosen, found_in(crop), threshold)
         elif tiles:
-            looks += look(engine, image, [tiles.pop(0)], THRESHOLD)
-            finds += _finds_of(looks[-1])
+            finds += found_in(tiles.pop(0))
         else:
             break
-    poses = sorted((f.pose for f in _best(finds)), key=lambda p: -p.score)
+    poses = sorted((f.pose for f in _best(finds, threshold)), key=lambda p: -p.score)
     return Still(tuple(poses[:max_people]), tuple(looks))
 
 
@@ -98,22 +104,18 @@ def _tiles(width_px: int, height_px: int) -> list[Region]:
     return tiles if len(tiles) > 1 else []
 
 
-def _finds_of(seen: Seen) -> list[_Find]:
-    return [_Find(p, side_of(extent_px(p.keypoints_px, THRESHOLD)) / seen.region.side_px) for p in seen.poses]
-
-
-def _best(finds: list[_Find]) -> list[_Find]:
+def _best(finds: list[_Find], threshold: float) -> list[_Find]:
     """One find a person."""
     order = sorted(finds, key=lambda f: -f.worth)
     ranked = [Pose(f.pose.keypoints_px, f.worth) for f in order]
-    return [order[i] for i in suppress(ranked, THRESHOLD, DUPLICATE_OKS)]
+    return [order[i] for i in suppress(ranked, threshold, DUPLICATE_OKS)]
 
 
-def _with_second_look(finds: list[_Find], chosen: _Find, seen: list[_Find]) -> list[_Find]:
+def _with_second_look(finds: list[_Find], chosen: _Find, seen: list[_Find], threshold: float) -> list[_Find]:
     """All finds, the chosen one replaced by what its own square showed of the same person, if anything."""
     before = chosen.pose.keypoints_px[None]
     alike = (
-        oks(np.stack([f.pose.keypoints_px for f in seen]), before, areas_px(before, THRESHOLD), THRESHOLD, 2.0)
+        oks(np.stack([f.pose.keypoints_px for f in seen]), before, areas_px(before, threshold), threshold, 2.0)
         if seen
         else np.zeros((0, 1))
     )

@@ -157,3 +157,11 @@ def test_people_of_a_picture_of_another_size_are_not_looked_for_in_this_one(shar
     assert not any(frame.people for frame in people[18:])
     again = followed(engine, iter([*frames[:10], *(replace(f, image=f.image[:-8]) for f in frames[10:])]), **{"pose.max_people": 1})
     assert identities(again) == {1, 2}
+
+
+def test_in_a_still_as_in_a_frame_it_is_for_the_settings_to_say_which_joints_count(shared, engine):
+    image = read_image(shared.coco / "images" / "000000001000.jpg")
+    still = [Frame(image, 0, 0, 0, 0.0, still=True)]
+    (usual,) = followed(engine, iter(still), **{"pose.max_people": 8})
+    (strict,) = followed(engine, iter(still), **{"pose.max_people": 8, "pose.score_threshold": 0.5})
+    assert [p.score for p in strict.people] != [p.score for p in usual.people]

@@ -10,39 +10,45 @@ def config(**keys):
     return override(Config(), {f"pose.{name}" if "." not in name else name: value for name, value in keys.items()})
 
 
-def looked(pace, media_ns=0, squares=1, took_ms=10.0, people=1, **keys):
-    pace.looked(media_ns, squares=squares, took_ms=took_ms, people=people, config=config(**keys))
+def looked(pace, media_ns=0, squares=1, took_ms=10.0, people=1, *, on=("cpu",), **keys):
+    pace.looked(media_ns, squares=squares, took_ms=took_ms, accelerators=set(on), people=people, config=config(**keys))
+
+
+def live(parallel=1):
+    """Of a camera, looked at with the CPU."""
+    pace = Pace(Health(), live=True)
+    pace.budget(config(), accelerator="cpu", parallel=parallel)
+    return pace
 
 
 def test_the_number_set_is_the_number_used():
-    assert Pace(Health(), live=True).budget(config(max_inferences=5), parallel=2) == 5
+    assert Pace(Health(), live=True).budget(config(max_inferences=5), accelerator="cpu", parallel=2) == 5
 
 
 @pytest.mark.parametrize(("max_people", "budget"), [(1, 1), (4, 5)])
 def test_a_file_gets_the_same_number_however_slow_the_machine(max_people, budget):
     pace = Pace(Health(), live=False)
     looked(pace, took_ms=4000)
-    assert pace.budget(config(max_people=max_people), parallel=1) == budget
+    assert pace.budget(config(max_people=max_people), accelerator="cpu", parallel=1) == budget
 
 
 @pytest.mark.parametrize(("took_ms", "budget"), [(5.0, 6), (10.0, 3), (25.0, 1), (500.0, 1)])
 def test_a_live_camera_gets_what_fits_between_two_frames(took_ms, budget):
-    pace = Pace(Health(), live=True)
+    pace = live()
     looked(pace, took_ms=took_ms)
-    assert pace.budget(config(max_people=9), parallel=1) == pytest.approx(budget, abs=0)
+    assert pace.budget(config(max_people=9), accelerator="cpu", parallel=1) == pytest.approx(budget, abs=0)
 
 
 def test_parallel_interpreters_double_it():
-    pace = Pace(Health(), live=True)
-    pace.budget(config(), parallel=2)
+    pace = live(parallel=2)
     looked(pace, squares=2, took_ms=10.0)
-    assert pace.budget(config(max_people=9), parallel=2) == 6
+    assert pace.budget(config(max_people=9), accelerator="cpu", parallel=2) == 6
 
 
 def test_a_latency_target_takes_the_place_of_the_frame_interval():
-    pace = Pace(Health(), live=True)
+    pace = live()
     looked(pace, took_ms=10.0)
-    assert pace.budget(config(max_people=9, latency_target_ms=60.0), parallel=1) == 5
+    assert pace.budget(config(max_people=9, latency_target_ms=60.0), accelerator="cpu", parallel=1) == 5
 
 
 def test_while_nobody_is_in_view_only_some_frames_are_looked_at():
@@ -86,19 +92,33 @@ def test_a_file_never_rests():
 def test_while_nobody_is_in_view_frames_are_wanted_from_the_next_look_on():
     pace = Pace(Health(), live=True)
     assert pace.wanted_from_ns(config(idle_fps=2.0)) == 0
-    pace.looked(10**9, squares=1, took_ms=5, people=0, config=config(idle_fps=2.0))
+    looked(pace, 10**9, took_ms=5, people=0, idle_fps=2.0)
     assert pace.wanted_from_ns(config(idle_fps=2.0)) == 10**9 + 500_000_000
     assert pace.wanted_from_ns(config(idle_fps=0.0)) == 0
-    pace.looked(2 * 10**9, squares=1, took_ms=5, people=1, config=config(idle_fps=2.0))
+    looked(pace, 2 * 10**9, took_ms=5, idle_fps=2.0)
     assert pace.wanted_from_ns(config(idle_fps=2.0)) == 0
 
 
-def test_when_another_accelerator_takes_over_the_budget_is_measured_anew():
-    """Two interpreters side by side at 10 ms a round, then one Edge TPU at 10 ms a square."""
+def budget(pace, accelerator, parallel):
+    return pace.budget(config(max_people=9), accelerator=accelerator, parallel=parallel)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_when_another_accelerator_takes_over_the_budget_is_measured_anew(workers):
+    """An Edge TPU at 5 ms a square, then a CPU at 10 ms a round."""
     pace = Pace(Health(), live=True)
-    assert pace.budget(config(max_people=9), parallel=2) == 10
-    looked(pace, squares=2, took_ms=10.0)
-    assert pace.budget(config(max_people=9), parallel=2) == 6
-    assert pace.budget(config(max_people=9), parallel=1) == 10  # nothing is known of it yet
-    looked(pace, squares=10, took_ms=100.0)
-    assert pace.budget(config(max_people=9), parallel=1) == 3
+    assert budget(pace, "edgetpu", 1) == 1  # nothing is known yet
+    looked(pace, squares=1, took_ms=5.0, on=["edgetpu"])
+    assert budget(pace, "edgetpu", 1) == 6
+    assert budget(pace, "cpu", workers) == workers
+    looked(pace, squares=workers, took_ms=10.0)
+    assert budget(pace, "cpu", workers) == 3 * workers
+
+
+def test_a_frame_in_the_midst_of_which_the_accelerator_failed_says_nothing_of_its_speed():
+    pace = Pace(Health(), live=True)
+    budget(pace, "edgetpu", 1)
+    looked(pace, squares=1, took_ms=5.0, on=["edgetpu"])
+    for on in (["cpu"], ["cpu", "edgetpu"]):
+        looked(pace, squares=2, took_ms=2000.0, on=on)
+    assert budget(pace, "edgetpu", 1) == 6
