@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import paho.mqtt.client as paho
 import pytest
@@ -291,12 +292,24 @@ def test_a_thread_that_fails_is_in_the_last_status_and_not_called_a_stop(
     assert "reason" not in subscriber.of("status")[-1]
 
 
-def test_the_end_of_a_file_waits_for_the_broker_but_not_for_somebody_who_asks_to_stop(shared: Shared, tmp_path: Path) -> None:
-    with node(shared, tmp_path, free_port(), f"camera.source={shared.clips}/squats.mp4", "model.name=marker") as process:
+def test_the_end_of_the_input_waits_for_the_broker_but_not_for_somebody_who_asks_to_stop(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(pictures / f"{number}.png"), np.zeros((32, 32, 3), np.uint8))
+    with node(shared, tmp_path, free_port(), f"camera.source={pictures}", "model.name=marker") as process:
+        deadline = time.monotonic() + 30
+        while (answer := ask(socket_path("node"))) is None or answer["frames"] < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(4)
+            process.wait(1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(3) == 0
+    assert "the end came before everything was delivered" in (tmp_path / "stderr").read_text()
 
 
 def test_what_could_not_be_delivered_in_time_is_told_by_the_exit_code(

@@ -42,12 +42,14 @@ def read_picture(path: Path, flags: int) -> NDArray[np.uint8] | None:
 
 
 def name_of_video(path: Path, refusal: Refusal) -> str:
-    """``path`` as OpenCV takes it, which ends the process over a name that is not UTF-8. Raises ``refusal`` for such a one."""
+    """``path`` as OpenCV and FFmpeg take it: absolute, as ``a:b.mp4`` would be a protocol. Raises ``refusal`` for a name that is not UTF-8,
+    over which OpenCV ends the process.
+    """
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise refusal(f"{path}: the name of a video must be UTF-8; rename it") from error
-    return str(path)
+    return str(path.absolute())
 
 
 class RgbConverter:

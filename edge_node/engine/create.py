@@ -67,7 +67,9 @@ def create_unmixed_engine(settings: Model, *, live: bool = False) -> Engine:
     if not settings.expects_edgetpu:
         return cpu
     try:
-        return _edgetpu(settings, cpu, ROOT).start()
+        engine = _edgetpu(settings, cpu, ROOT).start()
+        engine.unwatched = True
+        return engine
     except (ModelError, EdgeTpuError) as error:
         raise EngineError(f"the Edge TPU cannot be used: {error}") from error
     finally:

@@ -136,7 +136,6 @@ class EdgeTpu:
             except EdgeTpuError as error:
                 if self._cut_proven or error.stage not in {"build", "trial"}:
                     raise
-                log.warning("Edge TPU: the model cut at its heads failed its trial: %s", error)
                 if failed is not None or error.reason == REFUSED:
                     return error.bare()
                 failed = error.bare()
@@ -176,6 +175,8 @@ class EdgeTpuEngine:
         self.failed_trial: EdgeTpuError | None = None
         """How the model cut at its heads failed, before this engine was started."""
         self.failure: EdgeTpuError | None = None
+        self.unwatched = False
+        """Nobody calls ``watch``: what the child writes is read after each frame, or it would have to wait for somebody to do so."""
         self.device_invoke_ms = float(ready["invoke_ms"])
 
     @property
@@ -233,6 +234,8 @@ class EdgeTpuEngine:
                 self.failure = error.bare()
                 raise InferenceLostError(error, run.results) from error
             finally:
+                if self.unwatched:
+                    self._child.watch(-1, 0.0)
                 if self.failure is None:
                     self.failure = run.drain()  # after an exception of fill or decode, or the next square would be given this one's heads
             return results

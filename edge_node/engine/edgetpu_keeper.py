@@ -164,7 +164,10 @@ class Keeper:
         self._health.count("edgetpu_starts")
         self._health.fact("edgetpu", engine.description)
         self._health.fact("edgetpu_output", engine.graph)
-        self._health.problem(MODEL_PART, engine.note)
+        if engine.failed_trial is not None and engine.note is None:
+            log.warning("the Edge TPU failed its first trial and passed the next: %s", engine.failed_trial)
+        if self._health.problem(MODEL_PART, engine.note) and engine.note is not None:
+            log.warning("Edge TPU: %s", engine.note)
         log.info("the Edge TPU is at work: %s", engine.description)
 
     def _not_started(self, error: EdgeTpuError) -> None:

@@ -1,6 +1,7 @@
 """Files that are made of a recording: whole under their name, or not there."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         scratch = target.with_name(f".{target.stem}.new{target.suffix}")
         try:
             yield scratch
+            if target.exists():
+                shutil.copymode(target, scratch)
             scratch.replace(target)
         finally:
             scratch.unlink(missing_ok=True)

@@ -103,6 +103,8 @@ class Video:
             file.truncate(end)
         capture = cv2.VideoCapture(self._location, cv2.CAP_FFMPEG)
         there = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        if there < self._frames:  # with some codecs that number is not known
+            there = sum(1 for _ in iter(capture.grab, False))
         capture.release()
         if there < self._frames:
             raise SinkError(f"{self._path}: cannot be written: only a part of its {self._frames} frames is there; was the disk full?")

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import shutil
 import struct
 import time
 import zlib
@@ -204,6 +205,13 @@ def test_what_can_never_give_a_frame_is_refused_in_one_line(tmp_path, make, says
     with pytest.raises(SourceUnusableError, match=says) as refused:
         frames_of(make(tmp_path))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["a: b.mp4", "file:c.mp4"])
+def test_a_clip_in_the_working_directory_may_be_called_like_a_protocol(shared, tmp_path, monkeypatch, name):
+    shutil.copyfile(shared.clips / "squats.mp4", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert len(frames_of(name)) == 65
 
 
 def test_a_clip_without_its_index_is_refused(shared, tmp_path):

@@ -364,6 +364,14 @@ def test_export_writes_through_a_link_and_into_what_is_no_file(tmp_path, recordi
     assert Path("/dev/null").is_char_device()
 
 
+def test_export_onto_a_private_file_keeps_it_private(tmp_path, recording):
+    output = tmp_path / "a.csv"
+    output.touch(0o600)
+    assert main(["export", str(recording), "-o", str(output)]) == 0
+    assert output.stat().st_mode & 0o777 == 0o600
+    assert len(output.read_text().splitlines()) > 30
+
+
 def test_export_of_standard_input_needs_the_name_of_a_file(tmp_path, recording, capsys):
     says = "export: to which file? give -o OUT; it does not write to standard output"
     assert refused(capsys, "export", "-", "--to", "csv") == (2, says)

@@ -1,7 +1,9 @@
 """The real compiled model through the stand-in Edge TPU: real delegate loading, real child process, everything but the hardware."""
 
+import contextlib
 import dataclasses
 import itertools
+import os
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ import pytest
 from edge_node.config.models import Model
 from edge_node.engine import StockPoses, edgetpu
 from edge_node.engine.cpu import open_cpu_engine
+from edge_node.engine.create import create_unmixed_engine
 from edge_node.engine.edgetpu import LONGEST_DEADLINE_S, Deadline, EdgeTpu, InferenceLostError, read_compiled
 from edge_node.engine.edgetpu_process import EdgeTpuError
 from edge_node.engine.edgetpu_reasons import explained
@@ -198,6 +201,25 @@ def test_one_fault_in_the_first_trial_does_not_cost_the_cut_model(stick, tpu, fa
     engine.close()
     assert (engine.graph, engine.note) == ("heads", None)
     assert engine.failed_trial is not None
+
+
+def test_a_trial_that_fails_is_logged_by_whoever_starts_engines_not_at_each_attempt(stick, tpu, caplog):
+    tpu.control.refuse_cut = 2
+    stick.start().close()
+    assert not caplog.messages
+
+
+def test_an_engine_that_nobody_watches_reads_what_its_child_writes(tpu, cpu_model):
+    """Else libedgetpu, which writes of its troubles, would wait for a reader in the midst of an invoke."""
+    engine = create_unmixed_engine(Model(name=str(cpu_model), accelerator="edgetpu", threads=1))
+    standard_error = os.open(f"/proc/{engine.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):  # it is full then
+        while True:
+            os.write(standard_error, 2048 * b"x\n")
+    engine.infer([lambda view: view.fill(127)], lambda _heads: None)
+    assert os.write(standard_error, b"x\n") == 2
+    os.close(standard_error)
+    engine.close()
 
 
 def test_a_cut_that_fails_its_trial_twice_gives_way_until_the_next_start(stick, tpu):
