@@ -256,6 +256,7 @@ def test_a_web_port_in_use_ends_the_node(program: Program) -> None:
         (("evaluate", "--set", "model.name=marker", "--sequence", "FOLDER"), FAILED),
         (("setup", "--yes", "-c", "FOLDER/a.yaml"), CONFIG),
         (("doctor", "--set", "camera.source=FOLDER/a"), FAILED),
+        (("doctor", "--root", "FOLDER"), USAGE),
         (("export", "FOLDER/a.jsonl", "--to", "csv"), FAILED),
         (("render", "FOLDER/a", "-o", "out.mp4"), FAILED),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 from edge_node.commands.settings_arguments import SYSTEM_FILE, add_settings_arguments, configuration_file, loader
 from edge_node.doctor import Finding
 from edge_node.errors import EXIT_FAILED, EXIT_OK, UsageError
+from edge_node.filesystem import exists, is_folder
 from edge_node.setup import service
 
 MARKS = {"fine": "✓", "note": "·", "wrong": "✗"}
@@ -33,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found, line by line as it is found."""
-    if not arguments.root.is_dir():
-        raise UsageError(f"doctor: --root {arguments.root}: no such folder")
+    _refuse_unusable_root(arguments.root)
     logging.getLogger("edge_node").addHandler(logging.NullHandler())  # what the parts log on the way is in the findings
     findings = []
     marks = MARKS if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN_MARKS
@@ -48,6 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"\n{wrong} of {len(findings)} things are wrong" if wrong else "\nall is well")
     return EXIT_FAILED if wrong else EXIT_OK
+
+
+def _refuse_unusable_root(root: Path) -> None:
+    def refusal(text: str) -> UsageError:
+        return UsageError(f"doctor: --root {text}")
+
+    if not is_folder(root, refusal):
+        raise refusal(f"{root}: no such folder")
+    exists(root / "sys", refusal)  # raises where the folder may not be entered
 
 
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
