@@ -1,11 +1,16 @@
-"""``Latest``: the hand-off between two threads. It holds one item; the newest wins, and what it drops is counted."""
+"""Hand-offs between two threads: ``Latest`` holds one item, of which the newest wins; ``Bursts`` loses nothing and gives many at once."""
 
 import threading
+import time
 from typing import Generic, TypeVar
 
 from edge_node.errors import ClosedError
 
 T = TypeVar("T")
+
+ROOM = 16
+GATHER_S = 0.02
+"""So long a consumer of ``Bursts`` leaves what comes alone, from when it last took something."""
 
 
 class Latest(Generic[T]):
@@ -97,3 +102,56 @@ class Latest(Generic[T]):
     def _refuse_when_closed(self) -> None:
         if self._closed:
             raise ClosedError("the slot is closed")
+
+
+class Bursts(Generic[T]):
+    """A queue between one producer and one consumer that is emptied at most every ``GATHER_S``, and sooner when it is full.
+
+    To be woken costs a thread as much as its work on one pose; where nobody waits for each of them it is better done for several.
+    ``close`` lets the consumer take what is there and then raises ``ClosedError`` on both sides.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._emptied = threading.Condition(self._lock)
+        self._filled = threading.Condition(self._lock)
+        self._items: list[T] = []
+        self._wanted = 1
+        self._next_s = 0.0
+        self._closed = False
+
+    def put(self, item: T) -> None:
+        """Add ``item``, waiting for room. Raises ``ClosedError`` when closed, also while waiting."""
+        with self._lock:
+            self._emptied.wait_for(lambda: self._closed or len(self._items) < ROOM)
+            if self._closed:
+                raise ClosedError("the queue is closed")
+            self._items.append(item)
+            if len(self._items) >= self._wanted:
+                self._filled.notify_all()
+
+    def get(self, timeout_s: float) -> list[T]:
+        """All that is there, waiting for one; empty when ``timeout_s`` passes first.
+
+        Raises ``ClosedError`` when the queue is closed and empty.
+        """
+        with self._lock:
+            self._wait_for(ROOM, self._next_s - time.monotonic())
+            self._wait_for(1, timeout_s)
+            if self._closed and not self._items:
+                raise ClosedError("the queue is closed")
+            taken, self._items = self._items, []
+            self._next_s = time.monotonic() + GATHER_S
+            self._emptied.notify_all()
+            return taken
+
+    def close(self) -> None:
+        """Let nothing more in. May be called more than once, from any thread."""
+        with self._lock:
+            self._closed = True
+            self._filled.notify_all()
+            self._emptied.notify_all()
+
+    def _wait_for(self, wanted: int, timeout_s: float) -> None:
+        self._wanted = wanted
+        self._filled.wait_for(lambda: self._closed or len(self._items) >= wanted, max(timeout_s, 0.0))

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from edge_node.errors import ClosedError
-from edge_node.slot import Latest
+from edge_node.slot import GATHER_S, ROOM, Bursts, Latest
 
 
 def test_the_newest_wins_and_the_replaced_are_counted() -> None:
@@ -110,3 +110,84 @@ def test_the_wait_for_an_item_ends_when_its_time_is_over() -> None:
     began_s = time.monotonic()
     assert slot.get(timeout_s=0.05) is None
     assert 0.05 <= time.monotonic() - began_s < 1
+
+
+# ---- Bursts
+
+
+def test_what_comes_soon_after_a_burst_waits_for_the_next_one() -> None:
+    queue: Bursts[int] = Bursts()
+    queue.put(0)
+    assert queue.get(1) == [0]
+    begun = time.monotonic()
+    feeder = threading.Thread(target=lambda: [queue.put(item) for item in range(1, 6)])
+    feeder.start()
+    assert queue.get(1) == [1, 2, 3, 4, 5]
+    assert time.monotonic() - begun >= 0.9 * GATHER_S
+    feeder.join()
+
+
+def test_a_full_queue_is_taken_at_once_and_what_is_rare_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_node.slot.GATHER_S", 30.0)
+    queue: Bursts[int] = Bursts()
+    begun = time.monotonic()
+    queue.put(-1)
+    assert queue.get(1) == [-1]
+    for item in range(ROOM):
+        queue.put(item)
+    assert queue.get(1) == list(range(ROOM))
+    monkeypatch.setattr("edge_node.slot.GATHER_S", 0.0)
+    queue = Bursts()
+    later = threading.Timer(0.05, queue.put, [7])
+    later.start()
+    assert queue.get(20) == [7]
+    assert time.monotonic() - begun < 10
+
+
+def test_nothing_comes_within_the_time() -> None:
+    assert Bursts[int]().get(0.01) == []
+
+
+def test_bursts_lose_nothing_and_keep_the_order() -> None:
+    queue: Bursts[int] = Bursts()
+    taken: list[int] = []
+
+    def consume() -> None:
+        try:
+            while True:
+                burst = queue.get(5)
+                assert 1 <= len(burst) <= ROOM
+                taken.extend(burst)
+        except ClosedError:
+            pass
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    for item in range(1000):
+        queue.put(item)
+    queue.close()
+    consumer.join(5)
+    assert taken == list(range(1000))
+
+
+def test_closing_bursts_wakes_both_sides_and_leaves_what_is_there() -> None:
+    queue: Bursts[int] = Bursts()
+    for item in range(ROOM):
+        queue.put(item)
+    refused = threading.Event()
+
+    def put_one_too_many() -> None:
+        with pytest.raises(ClosedError):
+            queue.put(ROOM)
+        refused.set()
+
+    producer = threading.Thread(target=put_one_too_many)
+    producer.start()
+    queue.close()
+    assert refused.wait(5)
+    assert queue.get(1) == list(range(ROOM))
+    with pytest.raises(ClosedError):
+        queue.get(1)
+    with pytest.raises(ClosedError):
+        queue.put(0)
+    producer.join()

@@ -16,7 +16,10 @@ class Sink(Protocol):
         """Open what is needed. Raises ``SinkError`` when the sink can never work; waits for nothing that may come later."""
 
     def deliver(self, people: People) -> None:
-        """Pass one message on; may block, newer messages replace each other meanwhile."""
+        """Take one message; may block, newer messages replace each other meanwhile."""
+
+    def flush(self) -> None:
+        """Pass on what was taken: nothing more is at hand for now. Of a live camera this follows each ``deliver``."""
 
     def tick(self) -> None:
         """Called about ten times a second between deliveries: for what is due by time."""

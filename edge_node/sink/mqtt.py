@@ -72,15 +72,19 @@ class MqttSink:
         self._link.start()
 
     def deliver(self, people: People) -> None:
-        """Publish what this frame gives, as far as the broker keeps up."""
+        """Take what this frame gives; a live camera's pose goes out at once, as far as the broker keeps up."""
         self._keep_up()
         if self._policy.wants(people, self._settings.current.mqtt):
-            while not self._lane.offer(people, timeout_s=0.05) and not self._stop_waiting.is_set():
+            while not self._lane.offer(people, self._patience_s()) and not self._stop_waiting.is_set():
                 self._keep_up()
             self._flush()
             self._lane.settle(SETTLE_S)
         for speaker in self._speakers:
             self._say(speaker.saw(people))
+
+    def flush(self) -> None:
+        """Publish what waits."""
+        self._lane.pump()
         self._outbox.pump()
         self._flush()
 
@@ -128,6 +132,9 @@ class MqttSink:
     def received(self, message: Incoming) -> None:
         """See ``Listener``; on the network thread."""
         self._received.append(message)
+
+    def _patience_s(self) -> float:
+        return 0.0 if self._stop_waiting.is_set() else 0.05
 
     def _keep_up(self) -> None:
         """Notice a new or lost connection, acknowledgements and what came in."""

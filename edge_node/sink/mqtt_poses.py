@@ -38,6 +38,9 @@ class PoseLane(Protocol):
     def offer(self, people: People, timeout_s: float) -> bool:
         """Take one; False when there was no room for it within the time."""
 
+    def pump(self) -> None:
+        """Send what may go."""
+
     def settle(self, timeout_s: float) -> None:
         """Let what was offered go first, for a moment."""
 
@@ -118,6 +121,10 @@ class NewestPose:
             self._pump()
         return True
 
+    def pump(self) -> None:
+        with self._condition:
+            self._pump()
+
     def settle(self, timeout_s: float) -> None:
         # Whoever goes on working holds the interpreter's lock, and the network thread, answer in hand, waits for it.
         with self._condition:
@@ -152,7 +159,10 @@ class NewestPose:
 
 
 class EveryPose:
-    """For files: every pose is delivered, in order, at least once; ``offer`` finds no room while too many are unconfirmed."""
+    """For files: every pose is delivered, in order, at least once; ``offer`` finds no room while too many are unconfirmed.
+
+    Those offered between two calls of ``pump`` go out together, with one question behind them.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -176,8 +186,11 @@ class EveryPose:
             if not self._condition.wait_for(self._has_room, timeout_s):
                 return False
             self._waiting.append(people)
-            self._pump()
             return True
+
+    def pump(self) -> None:
+        with self._condition:
+            self._pump()
 
     def settle(self, timeout_s: float) -> None:
         """Nothing waits here for an answer."""

@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -160,9 +161,10 @@ class Session:
 
     def flush(self) -> None:
         """Write what is queued, as far as the network takes it now. Not from a callback."""
-        if not self._client.want_write():
+        sock = self._client.socket()
+        if sock is None or not self._client.want_write():
             return
-        with self._network:
+        with self._network, _in_full_packets(sock):
             self._client.loop_write()
             if self._client.want_write():
                 self._wake_up()
@@ -319,6 +321,16 @@ def _packet_bytes(message: Outgoing, properties: Properties | None) -> int:
     packed = b"" if properties is None else properties.pack()  # type: ignore[no-untyped-call]
     variable_bytes = 2 + len(message.topic.encode()) + (2 if message.qos else 0) + len(packed) + len(message.payload)
     return 1 + len(VariableByteIntegers.encode(variable_bytes)) + variable_bytes  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _in_full_packets(sock: Any) -> Iterator[None]:
+    """What is written meanwhile leaves at the end: network and broker are not troubled for each message, as paho would have it."""
+    with contextlib.suppress(OSError):  # the connection is gone
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    yield
+    with contextlib.suppress(OSError):  # saying goodbye closes the socket
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
 
 def _tune_socket(_client: paho.Client, _data: Any, sock: Any) -> None:

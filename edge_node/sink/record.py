@@ -46,6 +46,9 @@ class RecordSink:
             if self._health.problem("record", None):
                 log.info("recording goes on")
 
+    def flush(self) -> None:
+        """Nothing is held back."""
+
     def tick(self) -> None:
         """Nothing is due by time: each message is written at once."""
 

@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from edge_node.data import People
 from edge_node.errors import ClosedError
 from edge_node.health import NODE, Health
 from edge_node.sink import Sink
-from edge_node.slot import Latest
+from edge_node.slot import Bursts, Latest
 from edge_node.worker import Worker
 
 TICK_S = 0.1
@@ -17,16 +18,16 @@ TICK_S = 0.1
 class SinkThread:
     """Feeds one sink.
 
-    With ``lossless`` (files) the loop waits for the sink; otherwise the newest message replaces one that was not taken, and
-    the replaced are counted as ``<sink>_dropped``.
+    With ``lossless`` (files) the loop waits for the sink, which gets messages in bursts and without pictures; otherwise the newest
+    message replaces one that was not taken, and the replaced are counted as ``<sink>_dropped``.
     """
 
     def __init__(self, sink: Sink, health: Health, lossless: bool, on_failure: Callable[[BaseException], None]) -> None:
         self._sink = sink
         self._health = health
-        self._lossless = lossless
         self._on_failure = on_failure
-        self._slot: Latest[People] = Latest()
+        self._newest: Latest[People] = Latest()
+        self._every: Bursts[People] | None = Bursts() if lossless else None
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._drain = True
@@ -47,15 +48,15 @@ class SinkThread:
 
     def offer(self, people: People) -> None:
         """Hand over one message. Raises ``ClosedError`` once the sink was stopped."""
-        if self._lossless:
-            self._slot.put_wait(people)
+        if self._every is not None:
+            self._every.put(people if people.image is None else replace(people, image=None))
         else:
-            self._slot.put(people)
+            self._newest.put(people)
 
     def stop(self, drain: bool) -> None:
         """Take nothing more. With ``drain`` what is at hand is still delivered."""
         self._drain = drain
-        self._slot.close()
+        self._close()
         if not drain:
             self._sink.stop_waiting()
 
@@ -80,23 +81,36 @@ class SinkThread:
         next_tick = time.monotonic()
         while True:
             try:
-                people = self._slot.get(TICK_S)
+                burst = self._take()
             except ClosedError:
                 return
-            if people is not None:
-                self._deliver(people)
+            if burst:
+                self._deliver(burst)
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK_S
                 self._sink.tick()
                 self._count_dropped()
 
-    def _deliver(self, people: People) -> None:
+    def _take(self) -> Sequence[People]:
+        if self._every is not None:
+            return self._every.get(TICK_S)
+        people = self._newest.get(TICK_S)
+        return () if people is None else (people,)
+
+    def _deliver(self, burst: Sequence[People]) -> None:
         begun_ns = time.monotonic_ns()
-        self._sink.deliver(people)
-        self._health.stage(f"publish_{self._sink.name}", (time.monotonic_ns() - begun_ns) / 1e6)
+        for people in burst:
+            self._sink.deliver(people)
+        self._sink.flush()
+        self._health.stage(f"publish_{self._sink.name}", (time.monotonic_ns() - begun_ns) / 1e6 / len(burst))
+
+    def _close(self) -> None:
+        self._newest.close()
+        if self._every is not None:
+            self._every.close()
 
     def _count_dropped(self) -> None:
-        dropped = self._slot.dropped
+        dropped = self._newest.dropped
         if dropped > self._dropped:
             self._health.count(f"{self._sink.name}_dropped", dropped - self._dropped)
             self._dropped = dropped
@@ -107,4 +121,4 @@ class SinkThread:
             self._started.set()
         elif error is not None:
             self._on_failure(error)
-        self._slot.close()  # last: it ends the producer, whose end is not to be heard before the reason
+        self._close()  # last: it ends the producer, whose end is not to be heard before the reason

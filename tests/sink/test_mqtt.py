@@ -12,6 +12,7 @@ from edge_node.health import NODE as FAILED
 from edge_node.sink import messages
 from edge_node.sink.mqtt import DRAIN_S, GOODBYE_S
 from edge_node.sink.mqtt_poses import WINDOW
+from edge_node.slot import ROOM
 from tests.sink.parts import wait_for
 
 NODE = "edge_node/v1/n1"
@@ -122,20 +123,21 @@ def test_of_a_file_every_pose_arrives_once(broker, ear_at, sender):
 
 def test_a_file_waits_for_the_broker_until_the_node_is_told_to_stop(sender):
     node = sender("mqtt.port=1", lossless=True)
-    for _ in range(WINDOW + 2):  # under way, in the hands of the sink, in the slot before it
-        node.offer()
+    most = WINDOW + 2 * ROOM  # under way, in the hands of the sink, in the queue before it
     refused = []
 
-    def offer_one_more():
+    def offer_ever_more():
         try:
-            node.offer()
+            while node.seq <= most:
+                node.offer()
         except ClosedError as error:
             refused.append(error)
 
-    waiting = threading.Thread(target=offer_one_more)
+    waiting = threading.Thread(target=offer_ever_more)
     waiting.start()
     waiting.join(1.0)
     assert waiting.is_alive()
+    assert WINDOW + ROOM <= node.seq <= most
     node.stop(drain=False)
     waiting.join(1.0)
     assert refused

@@ -161,14 +161,32 @@ def test_other_work_waits_for_a_pose_whose_answer_is_under_way_but_not_for_a_bro
 # ---- every pose
 
 
+def test_poses_offered_together_go_out_together_with_one_question_behind_them():
+    line = Line()
+    lane = EveryPose(line.send)
+    lane.attach(line)
+    for seq in range(5):
+        lane.offer(frame(seq), 0)
+    assert (line.sent, line.probes) == ([], 0)
+    lane.pump()
+    assert (line.sent, line.probes) == ([0, 1, 2, 3, 4], 1)
+    lane.answered(line)
+    assert lane.drained()
+    assert line.probes == 1
+
+
 def test_no_more_than_the_window_is_under_way_and_room_comes_with_the_answer():
     line = Line()
     lane = EveryPose(line.send)
     lane.attach(line)
-    assert all(lane.offer(frame(seq), 0.0) for seq in range(WINDOW))
+    lane.offer(frame(0), 0.0)
+    lane.pump()
+    assert all(lane.offer(frame(seq), 0.0) for seq in range(1, WINDOW))
+    lane.pump()
     assert not lane.offer(frame(WINDOW), 0.0)
     lane.answered(line)  # covers the first, which was alone when the question was asked
     assert lane.offer(frame(WINDOW), 0.0)
+    lane.pump()
     assert not lane.drained()
     lane.answered(line)  # covers the rest of the first window
     lane.answered(line)
@@ -182,9 +200,11 @@ def test_what_was_not_confirmed_is_sent_again_in_order_over_the_next_connection(
     lane = EveryPose(lambda session, people: sent.append((session, people.seq)))
     lane.attach(first)
     lane.offer(frame(0), 0)
+    lane.pump()
     lane.answered(first)
     lane.offer(frame(1), 0)
     lane.offer(frame(2), 0)
+    lane.pump()
     lane.attach(None)
     lane.offer(frame(3), 0)
     lane.attach(second)

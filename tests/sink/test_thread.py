@@ -1,7 +1,10 @@
 """A sink's own thread: the loop never waits for it, unless nothing may be lost."""
 
 import threading
+import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edge_node.data import People
@@ -17,6 +20,8 @@ class Collector:
 
     def __init__(self) -> None:
         self.got: list[int] = []
+        self.flushed: list[int] = []
+        self.pictures = 0
         self.go_on = threading.Event()
         self.go_on.set()
         self.taken = threading.Event()
@@ -34,6 +39,10 @@ class Collector:
         if self.deliver_error:
             raise self.deliver_error
         self.got.append(people.seq)
+        self.pictures += people.image is not None
+
+    def flush(self) -> None:
+        self.flushed.append(len(self.got))
 
     def tick(self) -> None:
         pass
@@ -87,6 +96,37 @@ def test_a_lossless_sink_gets_everything_in_order() -> None:
     thread.stop(drain=True)
     assert thread.join(5)
     assert sink.got == list(range(200))
+
+
+def test_a_lossless_sink_is_flushed_behind_each_burst_and_any_other_behind_each_message() -> None:
+    every, newest = Collector(), Collector()
+    threads = [SinkThread(sink, Health(), lossless, pytest.fail) for sink, lossless in ((every, True), (newest, False))]
+    for thread in threads:
+        thread.start()
+    for seq in range(40):
+        threads[0].offer(people(seq))
+    for seq in range(3):
+        threads[1].offer(people(seq))
+        while len(newest.flushed) <= seq:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.stop(drain=True)
+        assert thread.join(5)
+    assert newest.flushed == [1, 2, 3]
+    assert every.flushed[-1] == 40
+    assert len(every.flushed) <= 10
+
+
+def test_messages_that_wait_for_a_lossless_sink_hold_no_pictures() -> None:
+    every, newest = Collector(), Collector()
+    for sink, lossless in ((every, True), (newest, False)):
+        thread = SinkThread(sink, Health(), lossless, pytest.fail)
+        thread.start()
+        thread.offer(replace(people(0), image=np.zeros((3, 4, 3), np.uint8)))
+        thread.stop(drain=True)
+        assert thread.join(5)
+    assert (every.got, every.pictures) == ([0], 0)
+    assert (newest.got, newest.pictures) == ([0], 1)
 
 
 def test_a_sink_that_cannot_start_says_so_to_whoever_starts_it() -> None:

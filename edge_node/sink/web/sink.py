@@ -70,6 +70,9 @@ class WebSink:
             self._health.count("web_jpeg_encoded")
             self._spread("image", people.seq.to_bytes(8, "big") + _jpeg(people.image), watching)
 
+    def flush(self) -> None:
+        """Nothing is held back."""
+
     def tick(self) -> None:
         """Health once a second, settings when they changed."""
         viewers = self._server.viewers
