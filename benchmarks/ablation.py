@@ -36,14 +36,16 @@ FRAMES = 30
 def sampler_with(flags: int) -> Callable[..., Fill]:
     """A sampler that resizes a cut-out with another filter."""
 
-    def sampler(image: np.ndarray, square: region.Region) -> Fill:
+    def sampler(image: np.ndarray, place: region.Placement) -> Fill:
+        across, down = place.across, place.down
+        pixels = image[down.start : down.end, across.start : across.end]
+        flag = flags if across.scale > 1 else cv2.INTER_LINEAR
+
         def fill(target: np.ndarray) -> None:
-            scale = 1.0 if square.side_px < target.shape[0] else target.shape[0] / square.side_px
-            side = max(round(square.side_px), 1)
-            cut = np.zeros((side, side, 3), np.uint8)
-            shift = np.array([[1, 0, -round(square.left_px)], [0, 1, -round(square.top_px)]], np.float32)
-            cut = cv2.warpAffine(image, shift, (side, side), flags=cv2.INTER_NEAREST)
-            target[:] = cv2.resize(cut, target.shape[:2], interpolation=flags if scale < 1 else cv2.INTER_LINEAR)
+            target.fill(0)
+            shape = (across.last - across.first, down.last - down.first)
+            if pixels.size:
+                target[down.first : down.last, across.first : across.last] = cv2.resize(pixels, shape, interpolation=flag)
 
         return fill
 

@@ -27,7 +27,7 @@ from edge_node.config.models import Model  # noqa: E402 - the same
 from edge_node.engine.edgetpu import EdgeTpu, EdgeTpuEngine, read_compiled  # noqa: E402 - the same
 from edge_node.engine.edgetpu_process import LIBRARY  # noqa: E402 - the same
 from edge_node.engine.runtime import load_runtime  # noqa: E402 - the same
-from edge_node.pose.region import sampler, whole_frame  # noqa: E402 - the same
+from edge_node.pose.region import placed, sampler, whole_frame  # noqa: E402 - the same
 from tests.simtpu.simtpu import simulated_tpu  # noqa: E402 - the same
 
 SHARED = Path(os.environ.get("EDGE_NODE_SHARED", ROOT.parent / "shared"))
@@ -44,7 +44,7 @@ while channel.recv(1):
 """
 DELAYS_MS = (0, 2, 7)
 cv2.setNumThreads(1)  # as the node does
-fill = sampler(np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8), whole_frame(640, 480))
+fill = sampler(np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8), placed(whole_frame(640, 480), 640, 480, 192))
 
 
 def main() -> int:

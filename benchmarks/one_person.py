@@ -37,7 +37,7 @@ from edge_node.evaluate.truth import Sequence as TrueSequence  # noqa: E402 - th
 from edge_node.evaluate.truth import TrueFrame  # noqa: E402 - the same
 from edge_node.pose.attention import CROP_FACTOR, crop_of  # noqa: E402 - the same
 from edge_node.pose.movenet import decode  # noqa: E402 - the same
-from edge_node.pose.region import sampler, to_frame, whole_frame  # noqa: E402 - the same
+from edge_node.pose.region import placed, sampler, to_frame, whole_frame  # noqa: E402 - the same
 from edge_node.pose.skeleton import INDEX  # noqa: E402 - the same
 
 HIPS = [INDEX["left_hip"], INDEX["right_hip"]]
@@ -112,7 +112,8 @@ def demo(sequence: TrueSequence, engine: Engine, crop: Crop) -> list[ScoredFrame
 def single_pose(engine: Engine, image: Image, region: Region) -> KeypointArray:
     """float32 [17, 3] in frame pixels."""
     read = partial(decode, centre_threshold=0.0, max_finds=1)
-    return to_frame(engine.infer([sampler(image, region)], read)[0].result.keypoints[0], region)
+    place = placed(region, image.shape[1], image.shape[0], engine.input_size_px)
+    return to_frame(engine.infer([sampler(image, place)], read)[0].result.keypoints[0], place)
 
 
 def perfect_crop(frame: TrueFrame, _last: KeypointArray | None) -> Region | None:

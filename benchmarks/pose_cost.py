@@ -24,7 +24,7 @@ from edge_node.engine.cpu import open_cpu_engine
 from edge_node.pose.attention import Attention
 from edge_node.pose.finding import CENTRE_THRESHOLD, MOST_FINDS, look
 from edge_node.pose.movenet import decode
-from edge_node.pose.region import sampler, whole_frame
+from edge_node.pose.region import placed, sampler, whole_frame
 from edge_node.pose.smoothing import BodyFilter
 from edge_node.pose.tracking import NOTICE_SCORE, Sighting, Tracker
 
@@ -107,10 +107,10 @@ def main() -> None:
     engine = open_cpu_engine(Model(name=str(arguments.model), threads=1))
     paths = sorted((arguments.coco / "images").glob("*.jpg"))[:PICTURES]
     images = [np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1]) for path in paths]
-    inferences = [engine.infer([sampler(i, whole_frame(i.shape[1], i.shape[0]))], kept)[0] for i in images]
+    fills = [sampler(i, placed(whole_frame(*size), *size, engine.input_size_px)) for i in images for size in [i.shape[1::-1]]]
+    inferences = [engine.infer([fill], kept)[0] for fill in fills]
     print(f"{engine.description}; invoke {min(i.invoke_ms for i in inferences):.2f} ms")
     target = np.zeros((engine.input_size_px, engine.input_size_px, 3), np.uint8)
-    fills = [sampler(i, whole_frame(i.shape[1], i.shape[0])) for i in images]
     print(f"sample: {np.median([quickest_ms(lambda f=f: f(target)) for f in fills]):.3f} ms a square")
     decoding([i.result for i in inferences])
     following(engine, images[0])

@@ -10,7 +10,7 @@ import numpy as np
 from edge_node.data import Image, KeypointArray, Pose, Region
 from edge_node.engine import Engine, Inference
 from edge_node.pose.movenet import Finds, decode
-from edge_node.pose.region import sampler, to_frame
+from edge_node.pose.region import Placement, placed, sampler, to_frame
 from edge_node.pose.similarity import suppress, suppress_parametric
 
 CENTRE_THRESHOLD = 0.1
@@ -35,16 +35,18 @@ class Seen:
 def look(engine: Engine, image: Image, regions: Sequence[Region], threshold: float, nms: Nms = "oks") -> list[Seen]:
     """Runs the model on each square. ``threshold``: the score from which a keypoint counts. Raises ``EngineError``."""
     read = partial(decode, centre_threshold=CENTRE_THRESHOLD, max_finds=MOST_FINDS)
-    inferences = engine.infer([sampler(image, region) for region in regions], read)
+    height_px, width_px = image.shape[:2]
+    places = [placed(region, width_px, height_px, engine.input_size_px) for region in regions]
+    inferences = engine.infer([sampler(image, place) for place in places], read)
     return [
-        Seen(region, poses_of(inference.result, region, threshold, nms), inference)
-        for region, inference in zip(regions, inferences, strict=True)
+        Seen(region, poses_of(inference.result, place, threshold, nms), inference)
+        for region, place, inference in zip(regions, places, inferences, strict=True)
     ]
 
 
-def poses_of(finds: Finds, region: Region, threshold: float, nms: Nms) -> tuple[Pose, ...]:
+def poses_of(finds: Finds, place: Placement, threshold: float, nms: Nms) -> tuple[Pose, ...]:
     """The people of a square, in frame pixels, the best first; several finds of one person are one."""
-    keypoints_px = to_frame(finds.keypoints, region)
+    keypoints_px = to_frame(finds.keypoints, place)
     scores = pose_scores(keypoints_px, finds, threshold)
     poses = [Pose(k, s) for k, s in zip(keypoints_px, scores, strict=True)]
     kept = suppress_parametric(poses, threshold) if nms == "parametric" else suppress(poses, threshold, DUPLICATE_OKS)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge_node.engine import Heads, Quantised, StockPoses
 from edge_node.pose.movenet import decode
-from edge_node.pose.region import sampler, to_frame, whole_frame
+from edge_node.pose.region import placed, sampler, to_frame, whole_frame
 
 from .conftest import read_image
 
@@ -173,7 +173,8 @@ def test_stock_output_and_heads_agree_with_googles_reference(shared, engine, ref
 
 def test_both_people_of_a_picture_are_found_also_from_a_weighted_centre(shared, engine):
     image = read_image(shared.stills / "two_people.bmp")
-    square = whole_frame(image.shape[1], image.shape[0])
+    height, width = image.shape[:2]
+    square = placed(whole_frame(width, height), width, height, engine.input_size_px)
 
     def both(heads):
         weight = (heads.centre.values[..., 0].astype(np.float32) + 128) * heads.centre.scale * engine.closeness
@@ -185,7 +186,7 @@ def test_both_people_of_a_picture_are_found_also_from_a_weighted_centre(shared, 
     with (shared.stills / "two_people_posenet_reference.csv").open() as file:
         rows = [(int(r["pose_id"]), float(r["keypoint_x"]), float(r["keypoint_y"])) for r in csv.DictReader(file)]
     for finds in (plain, weighted):
-        found = to_frame(finds.keypoints, square)[..., :2] / (image.shape[1], image.shape[0])
+        found = to_frame(finds.keypoints, square)[..., :2] / (width, height)
         for person in (0, 1):
             truth = np.array([[x, y] for p, x, y in rows if p == person])
             assert min(np.median(np.hypot(*(f - truth).T)) for f in found) < 0.03
