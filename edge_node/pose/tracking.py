@@ -17,7 +17,9 @@ Floats = NDArray[np.float32]
 NOTICE_SCORE = 0.22
 """Somebody new with this score is looked at more closely;"""
 APPEAR_SCORE = 0.3
-"""they are believed with this one, at the first look or the closer one, in a crop of their own."""
+"""they are believed with this one, at the first look or the closer one, in a crop of their own;"""
+AT_ONCE_SCORE = 0.33
+"""beside somebody who is in view already, at the first look only with this one: they can wait for a frame, and a ghost does not stand it."""
 STAY_SCORE = 0.24
 """Somebody who is followed needs only this."""
 
@@ -171,8 +173,9 @@ class Tracker:
 
     def _name(self, now_ns: int, threshold: float) -> None:
         """An identity for everyone who is believed by now: their old one if they may be somebody who was lost."""
+        company = any(t.id and t.seen_now for t in self._tracks)
         for track in list(self._tracks):
-            if track.id or track.score < APPEAR_SCORE:
+            if track.id or track.score < (AT_ONCE_SCORE if company and track.hits < 2 else APPEAR_SCORE):
                 continue
             pose = Pose(track.keypoints_px, track.score)
             back = self._who_comes_back(_Stranger(Sighting(pose, None), track.extent), now_ns)

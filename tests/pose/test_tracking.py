@@ -65,6 +65,29 @@ def test_somebody_new_is_believed_at_first_sight_with_score_three_tenths(score, 
     assert len(room.tracker.tracks) == 1
 
 
+@pytest.mark.parametrize(("score", "at_first_sight"), [(0.33, True), (0.329, False), (0.3, False)])
+def test_beside_somebody_in_view_a_weak_newcomer_is_believed_at_the_closer_look_only(score, at_first_sight):
+    room, newcomer = Room(), standing(700, score=score)
+    room.see(standing())
+    assert (2 in room.see(standing(), newcomer)) is at_first_sight
+    assert 2 in room.see(standing(), newcomer)
+
+
+def test_a_weak_newcomer_whom_the_closer_look_does_not_find_beside_somebody_is_never_told_of():
+    room = Room()
+    room.see(standing())
+    for _ in range(5):
+        assert set(room.see(standing(), standing(700, score=0.32))) == {1}
+        assert set(room.see(standing())) == {1}
+
+
+def test_when_who_was_in_view_is_out_of_sight_a_weak_newcomer_is_believed_at_once():
+    room = Room()
+    room.see(standing())
+    missing(0.5, room)
+    assert set(room.see(standing(700, score=0.3))) == {2}
+
+
 def test_below_the_score_of_notice_nobody_is_looked_at_more_closely():
     room = Room()
     room.see(standing(score=0.219))
