@@ -40,7 +40,8 @@ def main() -> None:
             return placed(replace(region, left_px=region.left_px + across_px, top_px=region.top_px + down_px), *size)
 
         with patch.object(finding, "placed", moved):
-            rows.append([run_protocol(protocol, pictures, engine, most, lambda _done, _of: None).precision.ap for protocol, most in FIGURES.values()])
+            measured = [run_protocol(protocol, pictures, engine, most, lambda _done, _of: None) for protocol, most in FIGURES.values()]
+        rows.append([result.precision.ap for result in measured])
         print(f"| {across_px:+.2f}, {down_px:+.2f} | " + " | ".join(f"{ap:.3f}" for ap in rows[-1]) + " |", flush=True)
     means = (f"{statistics.mean(column):.3f} +- {statistics.stdev(column):.3f}" for column in zip(*rows, strict=True))
     print("| **mean, standard deviation** | " + " | ".join(means) + " |")

@@ -19,7 +19,7 @@ NOTICE_SCORE = 0.22
 APPEAR_SCORE = 0.3
 """they are believed with this one, at the first look or the closer one, in a crop of their own;"""
 AT_ONCE_SCORE = 0.33
-"""beside somebody who is in view already, at the first look only with this one: they can wait for a frame, and a ghost does not stand it."""
+"""beside somebody in view, at the first look only with this one: they can wait for a frame, and a ghost does not stand it."""
 STAY_SCORE = 0.24
 """Somebody who is followed needs only this."""
 
