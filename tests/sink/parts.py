@@ -102,6 +102,7 @@ class Ear:
     port: int
     version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
     topics: tuple = ("#",)
+    qos: int = 1
     options: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -111,7 +112,7 @@ class Ear:
             self.client.username_pw_set(self.options["username"], self.options.get("password"))
         self.client.reconnect_delay_set(0.1, 0.2)
         self.client.on_socket_open = lambda _client, _data, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.client.on_connect = lambda client, *_: [client.subscribe(t, qos=1) for t in self.topics]
+        self.client.on_connect = lambda client, *_: [client.subscribe(t, qos=self.qos) for t in self.topics]
         self.client.on_message = self._on_message
         self.subscribed = False
         self.client.on_subscribe = lambda *_: setattr(self, "subscribed", True)
