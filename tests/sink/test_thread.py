@@ -107,7 +107,8 @@ def test_a_lossless_sink_is_flushed_behind_each_burst_and_any_other_behind_each_
         threads[0].offer(people(seq))
     for seq in range(3):
         threads[1].offer(people(seq))
-        while len(newest.flushed) <= seq:
+        deadline_s = time.monotonic() + 5
+        while len(newest.flushed) <= seq and time.monotonic() < deadline_s:
             time.sleep(0.001)
     for thread in threads:
         thread.stop(drain=True)
