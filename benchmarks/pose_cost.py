@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -46,7 +47,7 @@ def quickest_ms(work: Callable[[], object]) -> float:
 
 def own(head: Quantised) -> Quantised:
     """A copy that outlives the interpreter's memory."""
-    return Quantised(head.values.copy(), head.scale, head.zero_point)
+    return replace(head, values=head.values.copy())
 
 
 def kept(heads: Heads) -> Heads:

@@ -7,6 +7,7 @@ interpreters does sampling and decoding beside the running ``invoke``.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -16,13 +17,35 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+@lru_cache(maxsize=32)
+def real_values(scale: float, zero_point: int, logistic: bool) -> NDArray[np.float32]:
+    """Real value for each of the 256 bit patterns of an int8, in the order of the pattern read as uint8.
+
+    The logistic function in the steps in which the model's own operator gives it.
+    """
+    real = (np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float64) - zero_point) * scale
+    if logistic:
+        real = np.minimum(np.rint(256 / (1 + np.exp(-real))), 255) / 256
+    table = real.astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """One quantised head: real value = (``values`` - ``zero_point``) x ``scale``. ``values``: int8 [rows, columns, channels]."""
+    """One quantised head: real value = (``values`` - ``zero_point``) x ``scale``, and of that, where ``logistic``, the logistic function.
+
+    ``values``: int8 [rows, columns, channels].
+    """
 
     values: NDArray[np.int8]
     scale: float
     zero_point: int
+    logistic: bool = False
+
+    def real(self, stored: NDArray[np.int8]) -> NDArray[np.float32]:
+        """The real values of what was taken from ``values``, float32 of the same shape."""
+        return real_values(self.scale, self.zero_point, self.logistic)[stored.view(np.uint8)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,16 +31,19 @@ STRIDE = 4
 """Input pixels per cell of the heads."""
 HEADS = ("centre", "heatmap", "offset", "regression")
 """Order of a cut model's outputs."""
+LOGISTIC_SCALE = 1 / 256
+"""TensorFlow Lite knows no other for the int8 output of LOGISTIC; its zero point is -128."""
 MULTIPOSE_SIZE_PX = 256
 """MultiPose takes any multiple of 32; this is the size its authors publish figures for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantisation:
-    """Real value = (stored - ``zero_point``) x ``scale``."""
+    """Real value = (stored - ``zero_point``) x ``scale``, and of that, where ``logistic``, the logistic function."""
 
     scale: float
     zero_point: int
+    logistic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class CutModel:
     """A MoveNet that ends at its heads.
 
     Its outputs are, in this order, centre, heatmap, offset, regression: int8, each ``cells`` x ``cells`` x (1, 17, 34, 34)
-    values, whatever their nominal shape; an Edge TPU's model has more outputs behind them. Its input is [1, size, size, 3]:
+    values, whatever their nominal shape; an Edge TPU's model has more outputs behind them. The first two are cut off before their
+    logistic function where that is an operator of its own: of 256 values it can be looked up. Its input is [1, size, size, 3]:
     int8 ``pixel - 128`` when ``signed_input``, else uint8. ``closeness`` (float32 [cells, cells]) is the model's constant
     preference for the middle, where the file carries it; ``centre_weighted`` says whether it is multiplied into the centre.
     ``edgetpu``: compiled for the Edge TPU.
@@ -71,10 +75,10 @@ class CutModel:
         grid = (self.cells, self.cells, -1)
         centre, heatmap, offset, regression = (output.reshape(grid) for output in outputs[: len(HEADS)])
         return Heads(
-            centre=Quantised(centre, self.centre.scale, self.centre.zero_point),
-            heatmap=Quantised(heatmap, self.heatmap.scale, self.heatmap.zero_point),
-            offset=Quantised(offset, self.offset.scale, self.offset.zero_point),
-            regression=Quantised(regression, self.regression.scale, self.regression.zero_point),
+            centre=_quantised(centre, self.centre),
+            heatmap=_quantised(heatmap, self.heatmap),
+            offset=_quantised(offset, self.offset),
+            regression=_quantised(regression, self.regression),
             centre_weighted=self.centre_weighted,
             closeness=self.closeness,
         )
@@ -111,6 +115,10 @@ class _FoundHeads:
     @property
     def tensors(self) -> tuple[int, int, int, int]:
         return self.centre, self.heatmap, self.offset, self.regression
+
+
+def _quantised(values: NDArray[np.int8], of: Quantisation) -> Quantised:
+    return Quantised(values, of.scale, of.zero_point, of.logistic)
 
 
 class _NotRecognisedError(Exception):
@@ -164,13 +172,17 @@ def _cut_model(file: TfliteFile, stock: StockModel) -> CutModel:
     cells = stock.input_size_px // STRIDE
     found = _find_heads(file, cells)
     source, signed_input = _source(file)
-    for tensor, channels in zip(found.tensors, (1, KEYPOINTS, 2 * KEYPOINTS, 2 * KEYPOINTS), strict=True):
+    tensors = tuple(_before_logistic(file, tensor) for tensor in found.tensors)
+    for tensor, channels in zip(tensors, (1, KEYPOINTS, 2 * KEYPOINTS, 2 * KEYPOINTS), strict=True):
         head = file.tensors[tensor]
         if head.dtype is not np.int8 or not head.scale > 0 or not math.isfinite(head.scale) or math.prod(head.shape) != cells**2 * channels:
             raise _NotRecognisedError(f"a head is {_said(head)}, not int8 {cells} x {cells} x {channels}")
-    centre, heatmap, offset, regression = (Quantisation(file.tensors[t].scale, file.tensors[t].zero_point) for t in found.tensors)
+    centre, heatmap, offset, regression = (
+        Quantisation(file.tensors[t].scale, file.tensors[t].zero_point, logistic=t != told)
+        for t, told in zip(tensors, found.tensors, strict=True)
+    )
     return CutModel(
-        content=file.cut((source,), found.tensors + _also_written(file, found.tensors)),
+        content=file.cut((source,), tensors + _also_written(file, tensors)),
         input_size_px=stock.input_size_px,
         signed_input=signed_input,
         cells=cells,
@@ -182,6 +194,16 @@ def _cut_model(file: TfliteFile, stock: StockModel) -> CutModel:
         closeness=found.closeness,
         edgetpu=stock.edgetpu,
     )
+
+
+def _before_logistic(file: TfliteFile, head: int) -> int:
+    """The tensor whose logistic function a head is, or the head itself."""
+    operator = _producer(file, head, "LOGISTIC")
+    if operator is None:
+        return head
+    before, after = file.tensors[operator.inputs[0]], file.tensors[head]
+    same = before.shape == after.shape and before.dtype is after.dtype is np.int8
+    return operator.inputs[0] if same and (after.scale, after.zero_point) == (LOGISTIC_SCALE, -128) else head
 
 
 def _also_written(file: TfliteFile, heads: tuple[int, ...]) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ DTYPES: dict[int, type[np.generic]] = {0: np.float32, 1: np.float16, 2: np.int32
 OPERATORS = {
     0: "ADD",
     6: "DEQUANTIZE",
+    14: "LOGISTIC",
     18: "MUL",
     22: "RESHAPE",
     32: "CUSTOM",

@@ -6,7 +6,6 @@ offsets there and around place it within the cell. Source: the model's own post-
 this for one person, with one offset, in steps of the quantised grid.
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_node.data import KeypointArray
-from edge_node.engine import Heads, ModelOutput, Quantised, StockPoses
+from edge_node.engine import Heads, ModelOutput, Quantised, StockPoses, real_values
 
 DISTANCE_BIAS = 1.8
 """Cells added to the distance from the rough place: the model's own constant."""
@@ -66,29 +65,24 @@ def _from_stock(output: StockPoses) -> Finds:
     return Finds(keypoints, keypoints[..., 2].mean(axis=-1))
 
 
-@lru_cache(maxsize=32)
-def _table(scale: float, zero_point: int) -> Floats:
-    """Real value for each of the 256 bit patterns of an int8, in the order of the pattern read as uint8."""
-    table = ((np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32) - zero_point) * scale).astype(np.float32)
-    table.setflags(write=False)
-    return table
-
-
 @lru_cache(maxsize=8)
-def _squares(scale: float, zero_point: int) -> Floats:
-    """The squares of ``_table``, never quite nothing, so that they can be weights."""
-    squares: Floats = _table(scale, zero_point) ** 2 + np.float32(1e-6)
+def _squares(scale: float, zero_point: int, logistic: bool) -> Floats:
+    """The squares of ``real_values``, never quite nothing, so that they can be weights."""
+    squares: Floats = real_values(scale, zero_point, logistic) ** 2 + np.float32(1e-6)
     squares.setflags(write=False)
     return squares
 
 
-def _real(head: Quantised, values: NDArray[np.int8]) -> Floats:
-    return _table(head.scale, head.zero_point)[values.view(np.uint8)]
+@lru_cache(maxsize=8)
+def _least_level(scale: float, zero_point: int, logistic: bool) -> int:
+    """The lowest value, less -128, that is no less than ``HEATMAP_FLOOR`` and not the lowest of all, 1 to 255."""
+    rising = real_values(scale, zero_point, logistic)[np.arange(-128, 128).astype(np.int8).view(np.uint8)]
+    return int(np.clip(np.searchsorted(rising, np.float32(HEATMAP_FLOOR)), 1, 255))
 
 
 def _centre_map(heads: Heads) -> Floats:
     """The unweighted centre, float32 [rows, columns]."""
-    centre = _real(heads.centre, heads.centre.values[..., 0])
+    centre = heads.centre.real(heads.centre.values[..., 0])
     if heads.centre_weighted and heads.closeness is not None:
         return (centre / np.maximum(heads.closeness, CLOSENESS_FLOOR)).astype(np.float32, copy=False)
     return centre
@@ -127,7 +121,7 @@ def _joints(heads: Heads, cells: Ints) -> KeypointArray:
     found = np.empty((cells.size, joints, 3), np.float32)
     found[..., 1], found[..., 0] = _voted_places(heads, at_y, at_x)
     found[..., :2] /= (columns, rows)
-    found[..., 2] = _real(heads.heatmap, heads.heatmap.values[at_y, at_x, np.arange(joints)])
+    found[..., 2] = heads.heatmap.real(heads.heatmap.values[at_y, at_x, np.arange(joints)])
     return found
 
 
@@ -143,7 +137,8 @@ def _voted_places(heads: Heads, at_y: Ints, at_x: Ints) -> tuple[Floats, Floats]
     x = np.minimum(np.maximum(at_x, VOTING_REACH), columns - 1 - VOTING_REACH)
     middle = (y * columns + x) * joints + np.arange(joints)
     cells = middle[..., None] + _near_cells(columns, joints)
-    weight = _squares(heads.heatmap.scale, heads.heatmap.zero_point)[heads.heatmap.values.reshape(-1).view(np.uint8)[cells]]
+    heatmap = heads.heatmap
+    weight = _squares(heatmap.scale, heatmap.zero_point, heatmap.logistic)[heatmap.values.reshape(-1).view(np.uint8)[cells]]
     weight /= weight.sum(axis=-1, keepdims=True)
     steps = heads.offset.values.reshape(-1, 2)[cells].astype(np.float32)
     steps -= heads.offset.zero_point
@@ -162,7 +157,7 @@ def _near_cells(columns: int, joints: int) -> Ints:
 def _rough_places(heads: Heads, cells: Ints) -> tuple[Floats, Floats]:
     """y and x, in cells, float32 [n, 17]: where the regression from each centre puts each joint."""
     rows, columns, channels = heads.regression.values.shape
-    steps = _real(heads.regression, heads.regression.values.reshape(rows * columns, channels)[cells])
+    steps = heads.regression.real(heads.regression.values.reshape(rows * columns, channels)[cells])
     steps = steps.reshape(cells.size, channels // 2, 2)
     row = cells[:, None] // columns
     rough_y = steps[..., 0] + row.astype(np.float32)
@@ -193,9 +188,8 @@ def _candidates(heatmap: Quantised) -> tuple[Floats, Floats, Floats]:
     """
     _, columns, joints = heatmap.values.shape
     levels = heatmap.values.view(np.uint8) ^ _SIGN_BIT
-    floor = min(math.ceil(HEATMAP_FLOOR / heatmap.scale) + heatmap.zero_point + 128, 255)
     found = levels == cv2.dilate(levels, _AROUND)
-    found &= levels >= max(floor, 1)
+    found &= levels >= _least_level(heatmap.scale, heatmap.zero_point, heatmap.logistic)
     flat = np.flatnonzero(found)
     joint = flat % joints
     flat = flat[np.argsort(joint.astype(np.uint8), kind="stable")]
@@ -206,6 +200,6 @@ def _candidates(heatmap: Quantised) -> tuple[Floats, Floats, Floats]:
     row = cell // columns
     table = np.zeros((3, joints * most), np.float32)
     table[0, place], table[1, place] = row, cell - row * columns
-    table[2, place] = _real(heatmap, heatmap.values.reshape(-1)[flat])
+    table[2, place] = heatmap.real(heatmap.values.reshape(-1)[flat])
     table = table.reshape(3, joints, most)
     return table[0], table[1], table[2]

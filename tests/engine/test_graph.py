@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_node.engine import Quantised
 from edge_node.engine.graph import HEADS, CutModel, StockModel, read_model
 from edge_node.engine.runtime import load_runtime
 from edge_node.engine.tflite import TfliteFile
@@ -34,8 +35,7 @@ def test_the_cpu_model_is_cut_at_its_unweighted_heads(cpu_bytes):
     cut = read_model(cpu_bytes)
     assert isinstance(cut, CutModel)
     assert (cut.input_size_px, cut.cells, cut.signed_input, cut.centre_weighted, cut.edgetpu) == (192, 48, True, False, False)
-    assert cut.centre.scale == pytest.approx(1 / 256)
-    assert cut.heatmap.scale == pytest.approx(1 / 256)
+    assert (cut.centre.logistic, cut.heatmap.logistic, cut.offset.logistic, cut.regression.logistic) == (True, True, False, False)
     assert (cut.offset.scale, cut.offset.zero_point) == (pytest.approx(0.19978, rel=1e-4), -9)
     assert (cut.regression.scale, cut.regression.zero_point) == (pytest.approx(0.68844, rel=1e-4), -21)
     assert cut.closeness.shape == (48, 48)
@@ -70,6 +70,22 @@ def test_cutting_changes_nothing_in_the_heads(cpu_bytes, rng):
         interpreter.invoke()
     for tensor in kept:
         np.testing.assert_array_equal(whole.get_tensor(tensor), short.get_tensor(tensor))
+
+
+def test_a_logistic_function_that_was_cut_off_is_looked_up_to_the_same_values(cpu_bytes):
+    """Each of the 256 values, through the file's own operators."""
+    file, cut = TfliteFile(cpu_bytes), read_model(cpu_bytes)
+    for number, head in ((0, cut.centre), (1, cut.heatmap)):
+        before = TfliteFile(cut.content).outputs[number]
+        operator = next(o for o in file.operators if o.kind == "LOGISTIC" and o.inputs == (before,))
+        interpreter = load_runtime(RUNTIME).interpreter(model_content=file.cut((before,), operator.outputs), num_threads=1)
+        interpreter.allocate_tensors()
+        stored = np.resize(np.arange(-128, 128), file.tensors[before].shape).astype(np.int8)
+        interpreter.set_tensor(before, stored)
+        interpreter.invoke()
+        after = interpreter.get_tensor(operator.outputs[0])
+        looked_up = Quantised(stored, head.scale, head.zero_point, head.logistic).real(stored)
+        np.testing.assert_array_equal(looked_up, (after.astype(np.float32) + 128) / 256)
 
 
 def test_the_stock_output_is_used_when_asked_for(cpu_bytes):

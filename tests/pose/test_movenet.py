@@ -177,7 +177,7 @@ def test_both_people_of_a_picture_are_found_also_from_a_weighted_centre(shared, 
     square = placed(whole_frame(width, height), width, height, engine.input_size_px)
 
     def both(heads):
-        weight = (heads.centre.values[..., 0].astype(np.float32) + 128) * heads.centre.scale * engine.closeness
+        weight = heads.centre.real(heads.centre.values[..., 0]) * engine.closeness
         weighted = Quantised((np.round(weight / 0.002044) - 128).astype(np.int8)[..., None], 0.002044, -128)
         as_edgetpu = Heads(weighted, heads.heatmap, heads.offset, heads.regression, centre_weighted=True, closeness=engine.closeness)
         return decode(heads, 0.3, 5), decode(as_edgetpu, 0.3, 5)
