@@ -108,7 +108,8 @@ class Node:
             stack.callback(engine.close)
             log.info("model: %s, %s", model.name, engine.description)
             self._start_sinks(lambda: About(model.name, model.sha256, engine.description, self._camera()), capture.lossless)
-            estimator = Estimator(engine, self._settings, self._health, live=not capture.lossless)
+            live = not capture.lossless
+            estimator = Estimator(engine, self._settings, self._health, live=live, prepare_next=self._frames.make_room)
             workers = [
                 Worker("estimator", lambda: self._estimate(estimator), lambda error: self._ended("estimator", error)),
                 Worker("camera", lambda: capture.run(estimator.wanted_from_ns), lambda error: self._ended("camera", error)),
@@ -161,7 +162,7 @@ class Node:
         """The estimator's thread: each frame becomes people, and people go to every sink."""
         done = 0
         while done != self._frame_limit:
-            frame = self._frames.get()
+            frame = self._frames.get(keep_room=True)
             if frame is None:
                 continue
             if not estimator.wants(frame):

@@ -17,7 +17,7 @@ class Latest(Generic[T]):
     """A slot for one item between one producer and one consumer.
 
     ``put`` never blocks: an item that nobody took is replaced and counted in ``dropped``. ``put_wait`` loses nothing: it
-    blocks until the slot is free. ``close`` lets the consumer take what is there and then raises ``ClosedError`` on both
+    blocks until the slot is free and there is room. ``close`` lets the consumer take what is there and then raises ``ClosedError`` on both
     sides.
     """
 
@@ -31,6 +31,7 @@ class Latest(Generic[T]):
         self._consumer_waits = False
         self._item: T | None = None
         self._full = False
+        self._room_kept = False
         self._closed = False
         self._dropped = 0
 
@@ -49,23 +50,32 @@ class Latest(Generic[T]):
     def put_wait(self, item: T) -> None:
         """Leave ``item`` once the slot is free. Raises ``ClosedError`` when closed, also while waiting."""
         with self._emptied:
-            self._emptied.wait_for(lambda: self._closed or not self._full)
+            self._emptied.wait_for(lambda: self._closed or not (self._full or self._room_kept))
             self._refuse_when_closed()
             self._store(item)
 
-    def get(self, timeout_s: float | None = None) -> T | None:
+    def get(self, timeout_s: float | None = None, *, keep_room: bool = False) -> T | None:
         """Take the item, waiting for one; ``None`` when ``timeout_s`` passes first.
 
-        Raises ``ClosedError`` when the slot is closed and empty.
+        With ``keep_room`` whoever waits in ``put_wait`` goes on waiting, until ``make_room`` or the next ``get``. Raises ``ClosedError``
+        when the slot is closed and empty.
         """
+        self.make_room()
         while True:
             with self._lock:
                 if self._full:
-                    return self._take()
+                    return self._take(keep_room)
                 self._refuse_when_closed()
                 self._consumer_waits = True
             if not self._gate.acquire(timeout=-1 if timeout_s is None else timeout_s) and self._gave_up():
                 return None
+
+    def make_room(self) -> None:
+        """Let in what waits, if ``get`` kept it out."""
+        if self._room_kept:
+            with self._lock:
+                self._room_kept = False
+                self._emptied.notify_all()
 
     def close(self) -> None:
         """Let nothing more in. May be called more than once, from any thread."""
@@ -79,11 +89,13 @@ class Latest(Generic[T]):
         self._full = True
         self._wake_consumer()
 
-    def _take(self) -> T | None:
+    def _take(self, keep_room: bool) -> T | None:
         item = self._item
         self._item = None
         self._full = False
-        self._emptied.notify_all()
+        self._room_kept = keep_room
+        if not keep_room:
+            self._emptied.notify_all()
         return item
 
     def _wake_consumer(self) -> None:

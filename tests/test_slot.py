@@ -80,6 +80,50 @@ def test_close_wakes_a_producer_and_a_consumer_that_wait() -> None:
     assert sorted(ended) == ["consumer", "producer"]
 
 
+def test_room_that_is_kept_is_free_at_make_room_or_else_at_the_next_get() -> None:
+    slot: Latest[int] = Latest()
+    slot.put(0)
+    left: list[int] = []
+
+    def produce() -> None:
+        for item in (1, 2):
+            slot.put_wait(item)
+            left.append(item)
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    assert slot.get(keep_room=True) == 0
+    time.sleep(0.05)
+    assert left == []
+    slot.make_room()
+    assert slot.get(timeout_s=5, keep_room=True) == 1
+    time.sleep(0.05)
+    assert left == [1]
+    assert slot.get(timeout_s=5) == 2
+    producer.join(5)
+    assert left == [1, 2]
+
+
+def test_close_wakes_a_producer_for_whom_room_is_kept() -> None:
+    slot: Latest[int] = Latest()
+    slot.put(0)
+    slot.get(keep_room=True)
+    ended = threading.Event()
+
+    def produce() -> None:
+        with pytest.raises(ClosedError):
+            slot.put_wait(1)
+        ended.set()
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    time.sleep(0.05)
+    assert not ended.is_set()
+    slot.close()
+    producer.join(5)
+    assert ended.is_set()
+
+
 class LateGate:
     """A lock whose wait is over at the very moment when it is opened by an item."""
 

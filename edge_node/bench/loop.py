@@ -68,7 +68,7 @@ class Loop:
         self._health = health
         self._frames: Latest[Frame] = Latest()
         self._capture = Capture(settings.current.camera, self._frames, health)
-        self._estimator = Estimator(engine, settings, health, live=not self.lossless)
+        self._estimator = Estimator(engine, settings, health, live=not self.lossless, prepare_next=self._frames.make_room)
         self._ended: list[BaseException | None] = []
         self._interval_s = 0.0
         self._worker = Worker("camera", self._capture.run, self._ended.append)
@@ -107,7 +107,7 @@ class Loop:
     def _next_frame(self) -> Frame:
         deadline = time.monotonic() + FRAME_TIMEOUT_S
         try:
-            while (frame := self._frames.get(LOOK_S)) is None:
+            while (frame := self._frames.get(LOOK_S, keep_room=True)) is None:
                 problem = self._health.problems().get("camera")
                 if problem or time.monotonic() >= deadline:
                     raise CameraError(problem or f"no frame within {FRAME_TIMEOUT_S:.0f} s")

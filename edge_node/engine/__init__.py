@@ -103,6 +103,10 @@ class Engine(Protocol):
         """How many squares run at the same time."""
 
     @property
+    def takes_every_core(self) -> bool:
+        """One square is run by threads on all cores: whatever else runs meanwhile makes them wait for each other."""
+
+    @property
     def accelerator(self) -> str:
         """What runs the next square: ``"cpu"`` or ``"edgetpu"``."""
 

@@ -21,7 +21,7 @@ from edge_node.engine import Fill, Inference, ModelOutput
 from edge_node.engine.graph import CutModel, StockModel, read_model
 from edge_node.engine.runtime import Runtime, load_runtime
 from edge_node.engine.square import CPU, Square
-from edge_node.engine.threads import ThreadPlan, fixed_plan, measured_plan
+from edge_node.engine.threads import ThreadPlan, fixed_plan, measured_plan, usable_cores
 from edge_node.engine.trial import try_unknown
 from edge_node.errors import ModelError
 from edge_node.models import find_model
@@ -61,6 +61,7 @@ class CpuEngine:
         self._model = model
         self._runtime = runtime
         self._plan = plan
+        self._takes_every_core = plan.solo_threads >= usable_cores()
         self._solo = Square(model, runtime, plan.solo_threads)
         self._squares = [self._solo]
         if plan.workers > 1:
@@ -75,6 +76,10 @@ class CpuEngine:
     @property
     def parallel(self) -> int:
         return len(self._squares)
+
+    @property
+    def takes_every_core(self) -> bool:
+        return self._takes_every_core
 
     @property
     def accelerator(self) -> str:

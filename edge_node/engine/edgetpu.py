@@ -188,6 +188,10 @@ class EdgeTpuEngine:
         return 1
 
     @property
+    def takes_every_core(self) -> bool:
+        return False
+
+    @property
     def accelerator(self) -> str:
         return EDGETPU
 

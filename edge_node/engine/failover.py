@@ -29,6 +29,10 @@ class FailoverEngine:
         return self._active.parallel
 
     @property
+    def takes_every_core(self) -> bool:
+        return self._active.takes_every_core
+
+    @property
     def accelerator(self) -> str:
         return self._active.accelerator
 

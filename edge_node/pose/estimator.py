@@ -1,7 +1,7 @@
 """Frame → people: attention, model, tracking, smoothing, in this order, once a frame. A still is looked at again and again instead."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,10 +26,15 @@ class Estimator:
     """Turns frames into people. Belongs to one thread; the settings in force are read for each frame.
 
     ``live``: the source goes on without us, so the work on a frame is fitted into the time there is (see ``Pace``).
+    ``prepare_next`` is called in ``process`` when the next frame of a file should be decoded: beside the model where that leaves a core,
+    else once it has run.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, health: Health, *, live: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, settings: Settings, health: Health, *, live: bool = False, prepare_next: Callable[[], None] = lambda: None
+    ) -> None:
         self._engine = engine
+        self._prepare_next = prepare_next
         self._settings = settings
         self._health = health
         self._attention = Attention()
@@ -72,8 +77,11 @@ class Estimator:
             self._size_px = (frame.width_px, frame.height_px)
             self._tracker.forget()
         looks = self._looks(frame, config)
+        if len(looks) > 1 or not self._engine.takes_every_core:
+            self._prepare_next()
         started = time.perf_counter()
-        seen = look(self._engine, frame.image, [x.region for x in looks], config.pose.score_threshold, config.pose.nms)
+        regions = [x.region for x in looks]
+        seen = look(self._engine, frame.image, regions, config.pose.score_threshold, config.pose.nms, invoked=self._prepare_next)
         found = time.perf_counter()
         tracks = self._track(frame, looks, seen, config)
         tracked = time.perf_counter()

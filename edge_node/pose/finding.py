@@ -1,14 +1,13 @@
 """Looking at squares of one picture: sample, run, decode, and bring everyone found into frame coordinates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from edge_node.data import Image, KeypointArray, Pose, Region
-from edge_node.engine import Engine, Inference
+from edge_node.engine import Engine, Inference, ModelOutput
 from edge_node.pose.movenet import Finds, decode
 from edge_node.pose.region import Placement, placed, sampler, to_frame
 from edge_node.pose.similarity import suppress, suppress_parametric
@@ -32,9 +31,24 @@ class Seen:
     inference: Inference[Finds]
 
 
-def look(engine: Engine, image: Image, regions: Sequence[Region], threshold: float, nms: Nms = "oks") -> list[Seen]:
-    """Runs the model on each square. ``threshold``: the score from which a keypoint counts. Raises ``EngineError``."""
-    read = partial(decode, centre_threshold=CENTRE_THRESHOLD, max_finds=MOST_FINDS)
+def look(
+    engine: Engine,
+    image: Image,
+    regions: Sequence[Region],
+    threshold: float,
+    nms: Nms = "oks",
+    *,
+    invoked: Callable[[], None] = lambda: None,
+) -> list[Seen]:
+    """Runs the model on each square. ``threshold``: the score from which a keypoint counts. Raises ``EngineError``.
+
+    ``invoked`` is called whenever the model has run a square, on the thread that ran it.
+    """
+
+    def read(output: ModelOutput) -> Finds:
+        invoked()
+        return decode(output, CENTRE_THRESHOLD, MOST_FINDS)
+
     height_px, width_px = image.shape[:2]
     places = [placed(region, width_px, height_px, engine.input_size_px) for region in regions]
     inferences = engine.infer([sampler(image, place) for place in places], read)

@@ -56,6 +56,14 @@ def test_many_squares_side_by_side_give_what_each_gives_alone(engine, rng):
             np.testing.assert_array_equal(a, b)
 
 
+def test_as_many_threads_as_there_are_cores_take_every_core(model, monkeypatch):
+    monkeypatch.setattr("edge_node.engine.cpu.usable_cores", lambda: 2)
+    for threads, every_core in ((1, False), (2, True)):
+        engine = CpuEngine(model, load_runtime(RUNTIME), fixed_plan(threads))
+        assert engine.takes_every_core is every_core
+        engine.close()
+
+
 def test_no_squares_give_nothing(engine):
     assert engine.infer([], copied) == []
 

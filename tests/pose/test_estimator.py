@@ -28,6 +28,24 @@ def test_one_person_costs_one_inference_a_frame(shared, engine):
     assert all(len(frame.regions) == 1 for frame in people)
 
 
+@pytest.mark.parametrize(("every_core", "order"), [(False, ["next", "sampled"]), (True, ["sampled", "next"])])
+def test_the_next_frame_is_prepared_beside_the_model_or_once_it_has_run(shared, engine, every_core, order):
+    happened = []
+
+    class Recorded:
+        takes_every_core = every_core
+
+        def __getattr__(self, name):
+            return getattr(engine, name)
+
+        def infer(self, fills, decode):
+            return engine.infer([lambda view, fill=fill: (happened.append("sampled"), fill(view)) for fill in fills], decode)
+
+    node = Estimator(Recorded(), Settings(Config), Health(), prepare_next=lambda: happened.append("next"))
+    node.process(next(clip(shared.clips / "squats.mp4")))
+    assert happened[:2] == order
+
+
 @pytest.mark.parametrize(
     ("step", "dark", "told"),
     [(1, (6,), [True]), (1, (6, 7, 8), [True, True, False]), (3, (6, 7), [True, False])],
