@@ -52,7 +52,7 @@ class MqttSink:
         self._lossless = lossless
         self._pose_topic = topic(config.node.name, "pose")
         self._policy = PosePolicy()
-        self._lane: PoseLane = EveryPose(self._send_pose) if lossless else NewestPose(self._send_pose, health, config.mqtt.expiry_s)
+        self._lane: PoseLane = EveryPose(self._pose) if lossless else NewestPose(self._pose, health, config.mqtt.expiry_s)
         self._link = Link(config.mqtt, _login(config, will), self, health)
         self._outbox = _outbox(settings, health)
         self._session: Session | None = None
@@ -86,7 +86,7 @@ class MqttSink:
         """Publish what waits."""
         self._lane.pump()
         self._outbox.pump()
-        self._flush()
+        self._flush(burst=True)
 
     def tick(self) -> None:
         """What is due by time."""
@@ -171,9 +171,9 @@ class MqttSink:
         self._lane.attach(session)
         self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, *, burst: bool = False) -> None:
         if self._session is not None:
-            self._session.flush()
+            self._session.flush(burst=burst)
 
     def _say(self, messages: Iterable[Outgoing]) -> None:
         for message in messages:
@@ -184,9 +184,9 @@ class MqttSink:
                 if message.qos == 1 and message_id is not None:
                     self._direct.add(message_id)
 
-    def _send_pose(self, session: Session, people: People) -> None:
+    def _pose(self, people: People) -> Outgoing:
         config = self._settings.current.mqtt
-        session.publish(Outgoing(self._pose_topic, encode_pose(people, config.format), config.qos, expiry_s=config.expiry_s))
+        return Outgoing(self._pose_topic, encode_pose(people, config.format), config.qos, expiry_s=config.expiry_s)
 
     def _report_stall(self) -> None:
         if self._session is None:

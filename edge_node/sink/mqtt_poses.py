@@ -16,6 +16,7 @@ from edge_node.config.models import Mqtt
 from edge_node.data import People
 from edge_node.health import Health
 from edge_node.sink.mqtt_session import Session
+from edge_node.sink.outgoing import Outgoing
 
 FRESH_NS = 5_000_000
 """A sign of life is good for so long, or for two round trips on a longer line."""
@@ -26,7 +27,7 @@ WINDOW = 32
 MOVED = 0.005
 """A joint has moved when it is this far from where it was last published, as a share of the frame."""
 
-Send = Callable[[Session, People], None]
+Make = Callable[[People], Outgoing]
 
 
 class PoseLane(Protocol):
@@ -98,14 +99,15 @@ class _Probe:
 class NewestPose:
     """For live cameras: holds one pose, the newest; what it replaces is counted as dropped. Never waits."""
 
-    def __init__(self, send: Send, health: Health, expiry_s: float) -> None:
-        self._send = send
+    def __init__(self, make: Make, health: Health, expiry_s: float) -> None:
+        self._make = make
         self._health = health
         self._expiry_ns = int(expiry_s * 1e9)
         self._condition = threading.Condition()
         self._session: Session | None = None
         self._probe = _Probe()
         self._held: People | None = None
+        self._message: Outgoing | None = None
 
     def attach(self, session: Session | None) -> None:
         with self._condition:
@@ -117,7 +119,7 @@ class NewestPose:
         with self._condition:
             if self._held is not None:
                 self._health.count("mqtt_dropped")
-            self._held = people
+            self._held, self._message = people, None
             self._pump()
         return True
 
@@ -126,8 +128,11 @@ class NewestPose:
             self._pump()
 
     def settle(self, timeout_s: float) -> None:
-        # Whoever goes on working holds the interpreter's lock, and the network thread, answer in hand, waits for it.
+        # Whoever goes on working holds the interpreter's lock, and the network thread, answer in hand, waits for it. The message is
+        # made before, while the broker answers.
         with self._condition:
+            if self._held is not None and self._session is not None and self._message is None:
+                self._message = self._make(self._held)
             self._condition.wait_for(lambda: self._held is None or self._session is None, timeout_s)
 
     def answered(self, session: Session) -> None:
@@ -150,7 +155,7 @@ class NewestPose:
             self._held = None
             self._health.count("mqtt_dropped")
         elif self._probe.fresh():
-            self._send(self._session, self._held)
+            self._session.publish(self._message or self._make(self._held))
             self._held = None
             if self._probe.long_line():
                 self._probe.ask(self._session)
@@ -164,8 +169,8 @@ class EveryPose:
     Those offered between two calls of ``pump`` go out together, with one question behind them.
     """
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, make: Make) -> None:
+        self._make = make
         self._condition = threading.Condition()
         self._session: Session | None = None
         self._probe = _Probe()
@@ -218,7 +223,7 @@ class EveryPose:
         if self._session is None:
             return
         while self._waiting:
-            self._send(self._session, self._waiting[0])
+            self._session.publish(self._make(self._waiting[0]))
             self._sent.append(self._waiting.popleft())
         if self._sent and self._probe.ask(self._session):
             self._covered = len(self._sent)

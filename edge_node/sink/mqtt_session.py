@@ -159,12 +159,12 @@ class Session:
         """Ask for messages, QoS 1."""
         self._client.subscribe(topic_filter, qos=1)
 
-    def flush(self) -> None:
-        """Write what is queued, as far as the network takes it now. Not from a callback."""
+    def flush(self, *, burst: bool = False) -> None:
+        """Write what is queued, as far as the network takes it now; a ``burst`` of messages in full packets. Not from a callback."""
         sock = self._client.socket()
         if sock is None or not self._client.want_write():
             return
-        with self._network, _in_full_packets(sock):
+        with self._network, _in_full_packets(sock) if burst else contextlib.nullcontext():
             self._client.loop_write()
             if self._client.want_write():
                 self._wake_up()

@@ -29,8 +29,13 @@ class Line:
     def probe(self):
         self.probes += 1
 
-    def send(self, _session, people):
-        self.sent.append(people.seq)
+    def publish(self, message):
+        self.sent.append(message)
+
+
+def numbered(people):
+    """Stands for making the message: it is its number."""
+    return people.seq
 
 
 def published(config, frames):
@@ -81,7 +86,7 @@ def test_without_poses_nothing_is_published():
 
 def test_a_pose_goes_out_only_when_the_broker_has_just_answered():
     line, health = Line(), Health()
-    lane = NewestPose(line.send, health, expiry_s=5)
+    lane = NewestPose(numbered, health, expiry_s=5)
     lane.attach(line)
     lane.offer(frame(0), 0)
     assert (line.sent, line.probes) == ([], 1)
@@ -91,7 +96,7 @@ def test_a_pose_goes_out_only_when_the_broker_has_just_answered():
 
 def test_while_the_broker_is_silent_the_newest_replaces_the_held_one_and_the_loss_is_counted():
     line, health = Line(), Health()
-    lane = NewestPose(line.send, health, expiry_s=5)
+    lane = NewestPose(numbered, health, expiry_s=5)
     lane.attach(line)
     for seq in range(100):
         lane.offer(frame(seq), 0)
@@ -101,10 +106,22 @@ def test_while_the_broker_is_silent_the_newest_replaces_the_held_one_and_the_los
     assert health.report().counters == {"mqtt_dropped": 99}
 
 
+def test_the_message_is_made_while_the_broker_answers_and_only_once():
+    line, made = Line(), []
+    lane = NewestPose(lambda people: made.append(people.seq) or people.seq, Health(), expiry_s=5)
+    lane.attach(line)
+    for seq in (1, 2):
+        lane.offer(frame(seq), 0)
+        lane.settle(0)
+    assert (made, line.sent) == ([1, 2], [])
+    lane.answered(line)
+    assert (made, line.sent) == ([1, 2], [2])
+
+
 def test_an_answer_grows_stale(monkeypatch):
     monkeypatch.setattr(mqtt_poses, "FRESH_NS", 0)
     line = Line()
-    lane = NewestPose(line.send, Health(), expiry_s=5)
+    lane = NewestPose(numbered, Health(), expiry_s=5)
     lane.attach(line)
     lane.offer(frame(0), 0)
     time.sleep(0.05)
@@ -119,7 +136,7 @@ def test_an_answer_grows_stale(monkeypatch):
 
 def test_an_answer_of_a_former_connection_does_not_count():
     old, new = Line(), Line()
-    lane = NewestPose(new.send, Health(), expiry_s=5)
+    lane = NewestPose(numbered, Health(), expiry_s=5)
     lane.attach(old)
     lane.offer(frame(0), 0)
     lane.attach(new)
@@ -131,7 +148,7 @@ def test_an_answer_of_a_former_connection_does_not_count():
 
 def test_a_held_pose_that_is_too_old_is_thrown_away():
     line, health = Line(), Health()
-    lane = NewestPose(line.send, health, expiry_s=5)
+    lane = NewestPose(numbered, health, expiry_s=5)
     lane.attach(line)
     lane.offer(replace(frame(0), captured_ns=time.monotonic_ns() - 6_000_000_000), 0)
     lane.answered(line)
@@ -142,7 +159,7 @@ def test_a_held_pose_that_is_too_old_is_thrown_away():
 def test_other_work_waits_for_a_pose_whose_answer_is_under_way_but_not_for_a_broker_that_is_away_or_silent():
     def waited_s(answer_after_s=None, attached=True):
         line = Line()
-        lane = NewestPose(line.send, Health(), expiry_s=5)
+        lane = NewestPose(numbered, Health(), expiry_s=5)
         if attached:
             lane.attach(line)
         lane.offer(frame(0), 0)
@@ -163,7 +180,7 @@ def test_other_work_waits_for_a_pose_whose_answer_is_under_way_but_not_for_a_bro
 
 def test_poses_offered_together_go_out_together_with_one_question_behind_them():
     line = Line()
-    lane = EveryPose(line.send)
+    lane = EveryPose(numbered)
     lane.attach(line)
     for seq in range(5):
         lane.offer(frame(seq), 0)
@@ -177,7 +194,7 @@ def test_poses_offered_together_go_out_together_with_one_question_behind_them():
 
 def test_no_more_than_the_window_is_under_way_and_room_comes_with_the_answer():
     line = Line()
-    lane = EveryPose(line.send)
+    lane = EveryPose(numbered)
     lane.attach(line)
     lane.offer(frame(0), 0.0)
     lane.pump()
@@ -196,8 +213,7 @@ def test_no_more_than_the_window_is_under_way_and_room_comes_with_the_answer():
 
 def test_what_was_not_confirmed_is_sent_again_in_order_over_the_next_connection():
     first, second = Line(), Line()
-    sent = []
-    lane = EveryPose(lambda session, people: sent.append((session, people.seq)))
+    lane = EveryPose(numbered)
     lane.attach(first)
     lane.offer(frame(0), 0)
     lane.pump()
@@ -208,6 +224,6 @@ def test_what_was_not_confirmed_is_sent_again_in_order_over_the_next_connection(
     lane.attach(None)
     lane.offer(frame(3), 0)
     lane.attach(second)
-    assert [seq for session, seq in sent if session is second] == [1, 2, 3]
+    assert second.sent == [1, 2, 3]
     lane.answered(second)
     assert lane.drained()
