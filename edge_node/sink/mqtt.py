@@ -73,12 +73,12 @@ class MqttSink:
 
     def deliver(self, people: People) -> None:
         """Take what this frame gives; a live camera's pose goes out at once, as far as the broker keeps up."""
-        self._keep_up()
         if self._policy.wants(people, self._settings.current.mqtt):
             while not self._lane.offer(people, self._patience_s()) and not self._stop_waiting.is_set():
                 self._keep_up()
             self._flush()
             self._lane.settle(SETTLE_S)
+        self._keep_up()
         for speaker in self._speakers:
             self._say(speaker.saw(people))
 
@@ -119,6 +119,11 @@ class MqttSink:
     def answered(self, session: Session) -> None:
         """See ``Listener``; on the network thread."""
         self._lane.answered(session)
+
+    def exchanged(self) -> None:
+        """See ``Listener``; on the network thread."""
+        # Not before: the sink's thread would take the core while a pose waits to be written.
+        self._lane.wake()
 
     def refused(self, session: Session, message: Outgoing, limit_bytes: int) -> None:
         """See ``Listener``."""

@@ -48,6 +48,9 @@ class PoseLane(Protocol):
     def answered(self, session: Session) -> None:
         """The broker has answered the probe."""
 
+    def wake(self) -> None:
+        """Have whoever waits here look again."""
+
     def drained(self) -> bool:
         """Nothing is left to send or to be confirmed."""
 
@@ -140,7 +143,10 @@ class NewestPose:
             if session is self._session:
                 self._probe.answered()
                 self._pump()
-                self._condition.notify_all()
+
+    def wake(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
 
     def drained(self) -> bool:
         return self._held is None
@@ -208,6 +214,9 @@ class EveryPose:
             for _ in range(self._covered):
                 self._sent.popleft()
             self._pump()
+
+    def wake(self) -> None:
+        with self._condition:
             self._condition.notify_all()
 
     def drained(self) -> bool:

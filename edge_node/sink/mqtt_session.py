@@ -67,6 +67,9 @@ class Listener(Protocol):
     def answered(self, session: "Session") -> None:
         """The broker has answered a probe: it has read everything sent before."""
 
+    def exchanged(self) -> None:
+        """What had come in is dealt with, and what was queued by that is written."""
+
     def refused(self, session: "Session", message: Outgoing, limit_bytes: int) -> None:
         """The message just published is larger than the broker takes: it is not sent. On the thread that publishes."""
 
@@ -223,6 +226,7 @@ class Session:
         self._client.loop_misc()
         if self._client.want_write():
             self._client.loop_write()
+        self._listener.exchanged()
 
     def _make_client(self) -> paho.Client:
         client = paho.Client(

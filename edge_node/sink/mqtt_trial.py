@@ -63,6 +63,9 @@ class _Deaf:
     def answered(self, session: Session) -> None:
         pass
 
+    def exchanged(self) -> None:
+        pass
+
     def refused(self, session: Session, message: Outgoing, limit_bytes: int) -> None:
         pass
 

@@ -163,7 +163,7 @@ def test_other_work_waits_for_a_pose_whose_answer_is_under_way_but_not_for_a_bro
         if attached:
             lane.attach(line)
         lane.offer(frame(0), 0)
-        answer = threading.Timer(answer_after_s or 0, lane.answered, [line])
+        answer = threading.Timer(answer_after_s or 0, lambda: (lane.answered(line), lane.wake()))
         if answer_after_s is not None:
             answer.start()
         begun = time.monotonic()
