@@ -78,12 +78,12 @@ class MqttSink:
                 self._keep_up()
             self._flush()
             self._lane.settle(SETTLE_S)
-        self._keep_up()
         for speaker in self._speakers:
             self._say(speaker.saw(people))
 
     def flush(self) -> None:
         """Publish what waits."""
+        self._keep_up()
         self._lane.pump()
         self._outbox.pump()
         self._flush(burst=True)
