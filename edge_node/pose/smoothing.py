@@ -11,10 +11,12 @@ like somebody near. Three things are added, each worth more than any choice of p
 - The model's own doubt about a joint lowers both that limit and the cut-off.
 
 Where most joints leap at once it is no joint that leaps: the picture was cut, or this is somebody else. The filter starts afresh.
+
+Plain Python, in which a place, a step or a speed is one complex number, x + yi: for 17 joints that is quicker than numpy.
 """
 
 import math
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from edge_node.config.models import Smoothing
 from edge_node.data import KeypointArray
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.float32]
 
 OPENING = 7.0
 """How much motion opens the filter: hertz of cut-off for a joint that moves by the size of the body in a second."""
@@ -47,72 +49,74 @@ class BodyFilter:
 
     def __init__(self) -> None:
         self._last_ns = 0
-        self._place: Floats | None = None
-        self._tamed: Floats = np.zeros((1, 2), np.float32)
-        self._speed: Floats = np.zeros((1, 2), np.float32)
-        self._drift: Floats = np.zeros(2, np.float32)
+        self._places: list[complex] = []
+        self._tamed: list[complex] = []
+        self._speeds: list[complex] = []
+        self._drift = 0j
 
     def apply(self, keypoints_px: KeypointArray, size_px: float, media_ns: int, settings: Smoothing) -> Floats:
         """Filtered positions, float32 [17, 2], of keypoints float32 [17, 3] in frame pixels. ``size_px``: the person's size.
 
         After a gap of ``settings.reset_after_s``, or in another pose altogether, the filter starts afresh, and positions pass as they are.
         """
-        points = keypoints_px[:, :2].copy()
+        points, scores = [], []
+        for x, y, score in keypoints_px.tolist():
+            points.append(complex(x, y))
+            scores.append(score)
         elapsed_s = (media_ns - self._last_ns) / 1e9
         self._last_ns = media_ns
-        if self._place is None or not 0 < elapsed_s <= settings.reset_after_s:
+        if not self._places or not 0 < elapsed_s <= settings.reset_after_s:
             return self._start(points)
         size_px = max(size_px, 1.0)
-        trust = np.minimum(np.maximum(keypoints_px[:, 2:] / SURE_SCORE, LEAST_TRUST), 1)
-        body, own, usual_px = self._motion(points, trust)
+        trusts = [min(max(score / SURE_SCORE, LEAST_TRUST), 1.0) for score in scores]
+        body, owns, usual_px = self._motion(points, trusts)
         if usual_px > NEW_POSE_SIZES * size_px:
             return self._start(points)
-        step = body + self._tame(own, trust, elapsed_s, size_px)
-        self._tamed = self._tamed + step
-        self._drift = self._drift + _gain(BODY_CUTOFF_HZ, elapsed_s) * (body / elapsed_s - self._drift)
+        self._drift += _gain(BODY_CUTOFF_HZ, elapsed_s) * (body / elapsed_s - self._drift)
+        self._follow(body, owns, trusts, elapsed_s=elapsed_s, size_px=size_px, rest_hz=1e3 / (2 * math.pi * settings.time_constant_ms))
+        return _pairs(self._places)
+
+    def _start(self, points: list[complex]) -> Floats:
+        self._places, self._tamed, self._speeds = points, list(points), [0j] * len(points)
+        self._drift = 0j
+        return _pairs(points)
+
+    def _motion(self, points: Sequence[complex], trusts: Sequence[float]) -> tuple[complex, list[complex], float]:
+        """What the body did since the last frame, each joint besides, and how far the usual joint went besides; in pixels."""
+        steps = [point - tamed for point, tamed in zip(points, self._tamed, strict=True)]
+        sure = [joint for joint, trust in enumerate(trusts) if trust >= 0.5]
+        if len(sure) < 3:
+            sure = list(range(len(steps)))
+        body = complex(_median(steps[joint].real for joint in sure), _median(steps[joint].imag for joint in sure))
+        own = [step - body for step in steps]
+        return body, own, _median(abs(own[joint]) for joint in sure)
+
+    def _follow(self, body: complex, owns: list[complex], trusts: list[float], *, elapsed_s: float, size_px: float, rest_hz: float) -> None:
+        """Filter each joint, which went with the ``body`` and its own way besides; leaps are cut short. ``rest_hz``: cut-off at rest."""
         along = self._drift * elapsed_s
-        speed = (step - along) / (elapsed_s * size_px)
-        self._speed = self._speed + _gain(SPEED_CUTOFF_HZ, elapsed_s) * (speed - self._speed)
-        cutoff_hz = trust * (1e3 / (2 * math.pi * settings.time_constant_ms) + OPENING * _length(self._speed))
-        carried = self._place + along
-        self._place = (carried + _gain(cutoff_hz, elapsed_s) * (self._tamed - carried)).astype(np.float32)
-        return self._place.copy()
-
-    def _start(self, points: Floats) -> Floats:
-        self._place = self._tamed = points
-        self._speed, self._drift = np.zeros_like(points), np.zeros_like(points[0])
-        return points.copy()
-
-    def _motion(self, points: Floats, trust: Floats) -> tuple[Floats, Floats, float]:
-        """What the body did since the last frame, [2], each joint besides, [17, 2], and how far the usual joint went besides; in pixels."""
-        step = points - self._tamed
-        sure = trust[:, 0] >= 0.5
-        if np.count_nonzero(sure) < 3:
-            sure[:] = True
-        body = _median(step[sure])
-        own = step - body
-        return body, own, float(_median(_length(own[sure]))[0])
-
-    def _tame(self, own: Floats, trust: Floats, elapsed_s: float, size_px: float) -> Floats:
-        """The joints' own steps [17, 2], leaps cut short."""
-        room = LEAP_SIZES + (LEAP_SIZES_PER_S + _length(self._speed)) * elapsed_s
-        own *= np.minimum(1, trust * room * size_px / np.maximum(_length(own), 1e-6))
-        return own
+        speed_gain = _gain(SPEED_CUTOFF_HZ, elapsed_s)
+        for joint, (own, trust) in enumerate(zip(owns, trusts, strict=True)):
+            speed = self._speeds[joint]
+            room = LEAP_SIZES + (LEAP_SIZES_PER_S + abs(speed)) * elapsed_s
+            step = body + own * min(1.0, trust * room * size_px / max(abs(own), 1e-6))
+            self._tamed[joint] += step
+            speed += speed_gain * ((step - along) / (elapsed_s * size_px) - speed)
+            self._speeds[joint] = speed
+            carried = self._places[joint] + along
+            gain = _gain(trust * (rest_hz + OPENING * abs(speed)), elapsed_s)
+            self._places[joint] = carried + gain * (self._tamed[joint] - carried)
 
 
-def _median(vectors: Floats) -> Floats:
-    """[d] of [n, d]; np.median takes three times as long."""
-    ordered = np.sort(vectors, axis=0)
-    middle: Floats = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    return middle
+def _pairs(points: Sequence[complex]) -> Floats:
+    """float32 [n, 2], x and y."""
+    return np.array(points, np.complex64).view(np.float32).reshape(-1, 2)
 
 
-def _length(vectors: Floats) -> Floats:
-    """[n, 1] of [n, 2]."""
-    length: Floats = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
-    return length
+def _median(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def _gain(cutoff_hz: Floats | float, elapsed_s: float) -> Floats | float:
+def _gain(cutoff_hz: float, elapsed_s: float) -> float:
     """Share of a new value that a first-order low-pass lets through."""
     return 1 / (1 + 1 / (2 * math.pi * elapsed_s * cutoff_hz))

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_node.data import KeypointArray, Pose
 from edge_node.pose.attention import Wanted
 from edge_node.pose.similarity import Box, area_of, extents_px, oks
 from edge_node.pose.track import Track, side_of
 
-Floats = NDArray[np.float32]
+_Table = list[list[float]]
 
 NOTICE_SCORE = 0.22
 """Somebody new with this score is looked at more closely;"""
@@ -110,27 +109,36 @@ class Tracker:
         if not self._tracks:
             return [_Stranger(s, e) for s, e in zip(sightings, extents, strict=True)]
         among, alike = self._likeness(finds, extents, now_ns, threshold)
-        own = np.array([[s.track == t.key for t in self._tracks] for s in sightings])
-        fit = np.array([[s.pose.score >= STAY_SCORE] for s in sightings])
-        value = np.where((alike >= SAME_PERSON) & fit, alike + OWN_CROP_BONUS * own, -1.0)
-        known = np.zeros(len(sightings), np.bool_)
-        while value.max() > 0:
-            find, who = divmod(int(value.argmax()), value.shape[1])
-            self._tracks[who].take(sightings[find].pose, extents[find], now_ns, threshold)
-            value[:, who] = -1
-            value[among[:, find] >= SAME_FIND] = -1
-            known |= among[:, find] >= KNOWN
+        claimed, known = [False] * len(sightings), [False] * len(sightings)
+        for find, track in self._claims(sightings, alike):
+            if track.seen_now or claimed[find]:
+                continue
+            track.take(sightings[find].pose, extents[find], now_ns, threshold)
+            for other, row in enumerate(among):
+                claimed[other] |= row[find] >= SAME_FIND
+                known[other] |= row[find] >= KNOWN
         for who, track in enumerate(self._tracks):
             if not track.seen_now and not track.misses:
-                known |= alike[:, who] >= KNOWN
-        return [_Stranger(s, e) for s, e, k in zip(sightings, extents, known.tolist(), strict=True) if not k]
+                known = [k or row[who] >= KNOWN for k, row in zip(known, alike, strict=True)]
+        return [_Stranger(s, e) for s, e, k in zip(sightings, extents, known, strict=True) if not k]
 
-    def _likeness(self, finds: KeypointArray, extents: Sequence[Box], now_ns: int, threshold: float) -> tuple[Floats, Floats]:
-        """Loose OKS of the finds [n, 17, 3] among each other, and of finds with where each track is expected."""
+    def _claims(self, sightings: Sequence[Sighting], alike: Sequence[Sequence[float]]) -> list[tuple[int, Track]]:
+        """The finds (by number) that may be somebody followed, and who; the likeliest first."""
+        claims = [
+            (likeness + OWN_CROP_BONUS * (sighting.track == track.key), find, track)
+            for find, sighting in enumerate(sightings)
+            if sighting.pose.score >= STAY_SCORE
+            for track, likeness in zip(self._tracks, alike[find], strict=True)
+            if likeness >= SAME_PERSON
+        ]
+        return [(find, track) for _, find, track in sorted(claims, key=lambda claim: -claim[0])]
+
+    def _likeness(self, finds: KeypointArray, extents: Sequence[Box], now_ns: int, threshold: float) -> tuple[_Table, _Table]:
+        """Loose OKS of each of the finds [n, 17, 3] with all of them, and with where each track is expected."""
         poses = np.concatenate((finds, [t.expected_px(now_ns) for t in self._tracks]))
         areas = np.array([area_of(e) for e in (*extents, *(t.extent for t in self._tracks))], np.float32)
         alike = oks(finds, poses, areas, threshold, LOOSENESS)
-        return alike[:, : len(extents)], alike[:, len(extents) :]
+        return alike[:, : len(extents)].tolist(), alike[:, len(extents) :].tolist()
 
     def _admit(self, strangers: Sequence[_Stranger], now_ns: int, max_people: int, threshold: float) -> None:
         """Strangers, the most prominent first: somebody who was lost and comes back, or somebody new while there is room.
