@@ -1,10 +1,9 @@
 """Looking at squares of one picture: sample, run, decode, and bring everyone found into frame coordinates."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from edge_node.data import Image, KeypointArray, Pose, Region
 from edge_node.engine import Engine, Inference, ModelOutput
@@ -69,8 +68,8 @@ def poses_of(finds: Finds, place: Placement, threshold: float, nms: Nms) -> tupl
 
 def pose_scores(keypoints_px: KeypointArray, finds: Finds, threshold: float) -> list[float]:
     """How likely each is a person with right joints: mean score of the joints that count, times the centre's."""
-    scores = keypoints_px[..., 2]
-    counted = scores >= threshold
-    mean = np.where(counted, scores, 0).sum(axis=-1) / np.maximum(counted.sum(axis=-1), 1)
-    result: list[float] = (mean * np.sqrt(np.clip(finds.centre, 0, 1))).tolist()
-    return result
+    scores = []
+    for joints, centre in zip(keypoints_px[..., 2].tolist(), finds.centre.tolist(), strict=True):
+        counted = [score for score in joints if score >= threshold]
+        scores.append(sum(counted) / max(len(counted), 1) * math.sqrt(min(max(centre, 0.0), 1.0)))
+    return scores
