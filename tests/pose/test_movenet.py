@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -122,6 +123,23 @@ def test_a_joint_without_any_heat_stays_at_its_rough_place_with_no_score():
     finds = decode(drawing.heads(), 0.1, 5)
     np.testing.assert_allclose(finds.keypoints[0, 9, :2], figure(24, 24, 16)[9] / CELLS, atol=1.5 / CELLS)
     assert finds.keypoints[0, 9, 2] == 0
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize(("value", "moved"), [(0.03, False), (0.08, True)])
+def test_heat_below_the_floor_is_no_candidate_for_a_joint(value, moved, logistic):
+    """A faint peak four cells below the rough place, in a heatmap that is empty otherwise; as the file has it or before its logistic."""
+    drawing = Drawing()
+    drawing.person(figure(24, 24, 16), (24, 24))
+    column, row = np.rint(figure(24, 24, 16)[9]).astype(int)
+    drawing.heatmap[..., 9] = -128
+    drawing.heatmap[row + 4, column, 9] = round(value * 256) - 128
+    heads = drawing.heads()
+    if logistic:
+        stored = np.clip(np.rint(np.log((heads.heatmap.values + 128.5) / (127.5 - heads.heatmap.values)) / 0.05), -128, 127)
+        heads = replace(heads, heatmap=Quantised(stored.astype(np.int8), 0.05, 0, logistic=True))
+    y = decode(heads, 0.1, 5).keypoints[0, 9, 1] * CELLS
+    assert bool(y > row + 2) == moved
 
 
 def test_the_stock_output_is_turned_to_x_y_score():
