@@ -87,8 +87,9 @@ BOXES: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
 }
 PEOPLE: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
     "as shipped": contextlib.nullcontext,
-    "attention: never look again at the same person": lambda: set_to(still, FILLING=0.0),
+    "attention: no square of one's own before the further opinions": lambda: set_to(still, FILLING=0.0),
     "attention: tiles before people": lambda: set_to(still, TILE_PROMISE=0.2),
+    "attention: no further opinions": lambda: set_to(still, OPINION_FACTORS=()),
     "attention: crops of 1.5 x extent": lambda: set_to(still, CROP_FACTOR=1.5),
     "nms: OKS 0.8": lambda: set_to(still, DUPLICATE_OKS=0.8),
     "nms: parametric": lambda: set_to(still, suppress=parametric),

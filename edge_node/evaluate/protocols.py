@@ -9,7 +9,7 @@ from edge_node.evaluate.coco import Annotation, AnnotationError, Picture
 from edge_node.evaluate.precision import Precision, average_precision
 from edge_node.pose.still import MAX_INFERENCES, find_people, pose_in_box
 
-DEFAULT_INFERENCES = {"boxes": 1, "single": 2, "people": MAX_INFERENCES}
+DEFAULT_INFERENCES = {"boxes": 1, "single": MAX_INFERENCES, "people": MAX_INFERENCES}
 """Inferences a picture at most (boxes: a person), where the caller gives none."""
 
 

@@ -8,6 +8,7 @@ from edge_node.data import Image, KeypointArray, Pose, Region
 from edge_node.engine import Engine
 from edge_node.pose.attention import crop_of, scan_squares
 from edge_node.pose.finding import DUPLICATE_OKS, Nms, Seen, look
+from edge_node.pose.opinions import joined
 from edge_node.pose.region import whole_frame
 from edge_node.pose.similarity import Box, areas_px, extent_px, oks, suppress
 from edge_node.pose.skeleton import KEYPOINTS
@@ -25,8 +26,10 @@ FILLING = 0.6
 """A person whose extent is this share of the square they were found in is seen as well as they will be."""
 COARSE = 0.15
 """At this share of the square, a find counts for half of one that fills the square, when one of two must go."""
+OPINION_FACTORS = (1.4, 1.6)
+"""Sides of the squares of further looks at somebody found, as multiples of the extent, where looks are left."""
 SAME_PERSON = 0.1
-"""Least OKS (loose) of what a second look finds with what the first had found, to take its place."""
+"""Least OKS (loose) of what another look finds with what was known of somebody, to be taken for the same person."""
 TILE_PROMISE = 0.03
 """What looking at a tile for people not found yet promises, next to looking again at somebody found."""
 
@@ -58,34 +61,40 @@ class _Find:
         return self.pose.score * self.filling / (self.filling + COARSE)
 
 
+class _Looking:
+    """The looks at one picture: at most so many, each of them kept."""
+
+    def __init__(self, image: Image, engine: Engine, max_inferences: int, threshold: float, nms: Nms) -> None:
+        self.threshold = threshold
+        self.looks: list[Seen] = []
+        self._image = image
+        self._engine = engine
+        self._most = max_inferences
+        self._nms: Nms = nms
+
+    @property
+    def may_go_on(self) -> bool:
+        return len(self.looks) < self._most
+
+    def at(self, region: Region) -> list[_Find]:
+        """Whoever is found in a square."""
+        self.looks += look(self._engine, self._image, [region], self.threshold, self._nms)
+        return [_Find(p, side_of(extent_px(p.keypoints_px, self.threshold)) / region.side_px) for p in self.looks[-1].poses]
+
+
 def find_people(
     image: Image, engine: Engine, max_inferences: int, max_people: int | None = None, *, threshold: float = THRESHOLD, nms: Nms = "oks"
 ) -> Still:
     """Everyone in ``image`` (RGB), in at most ``max_inferences`` runs of the model; ``max_people`` keeps the best so many.
 
-    First the whole frame; each further run is a square around the person for whom it promises most, or the next tile.
-    ``threshold``: the score from which a keypoint counts. Raises ``EngineError``.
+    First the whole frame; each further run is a square around the person for whom it promises most, or the next tile. Runs that are
+    left give further opinions on those who were found, the surest first. ``threshold``: the score from which a keypoint counts.
+    Raises ``EngineError``.
     """
-    width_px, height_px = image.shape[1], image.shape[0]
-    looks: list[Seen] = []
-
-    def found_in(region: Region) -> list[_Find]:
-        looks.extend(look(engine, image, [region], threshold, nms))
-        return [_Find(p, side_of(extent_px(p.keypoints_px, threshold)) / region.side_px) for p in looks[-1].poses]
-
-    finds = found_in(whole_frame(width_px, height_px))
-    tiles = [] if max_people == 1 else _tiles(width_px, height_px)
-    while len(looks) < max_inferences:
-        chosen = max(_best(finds, threshold)[:max_people], key=lambda f: f.promise, default=None)
-        if chosen is not None and chosen.promise > (TILE_PROMISE if tiles else 0.0):
-            crop = crop_of(chosen.pose.keypoints_px, threshold, CROP_FACTOR)
-            finds = _with_second_look(finds, chosen, found_in(crop), threshold)
-        elif tiles:
-            finds += found_in(tiles.pop(0))
-        else:
-            break
-    poses = sorted((f.pose for f in _best(finds, threshold)), key=lambda p: -p.score)
-    return Still(tuple(poses[:max_people]), tuple(looks))
+    looking = _Looking(image, engine, max_inferences, threshold, nms)
+    found = _found(looking, image.shape[1], image.shape[0], max_people)
+    poses = _in_several_opinions(looking, sorted(found, key=lambda p: -p.score)[:max_people])
+    return Still(tuple(sorted(poses, key=lambda p: -p.score)), tuple(looking.looks))
 
 
 def pose_in_box(image: Image, engine: Engine, box_px: Box) -> Pose:
@@ -95,6 +104,37 @@ def pose_in_box(image: Image, engine: Engine, box_px: Box) -> Pose:
     region = Region((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side)
     poses = look(engine, image, [region], THRESHOLD)[0].poses
     return max(poses, key=lambda p: p.score * _overlap(extent_px(p.keypoints_px, THRESHOLD), box_px), default=Pose(_nobody(), 0.0))
+
+
+def _found(looking: _Looking, width_px: int, height_px: int, max_people: int | None) -> list[Pose]:
+    """Everyone, each from the best square that they were looked at in."""
+    finds = looking.at(whole_frame(width_px, height_px))
+    tiles = [] if max_people == 1 else _tiles(width_px, height_px)
+    while looking.may_go_on:
+        chosen = max(_best(finds, looking.threshold)[:max_people], key=lambda f: f.promise, default=None)
+        if chosen is not None and chosen.promise > (TILE_PROMISE if tiles else 0.0):
+            seen = looking.at(crop_of(chosen.pose.keypoints_px, looking.threshold, CROP_FACTOR))
+            finds = _with_second_look(finds, chosen, seen, looking.threshold)
+        elif tiles:
+            finds += looking.at(tiles.pop(0))
+        else:
+            break
+    return [find.pose for find in _best(finds, looking.threshold)]
+
+
+def _in_several_opinions(looking: _Looking, poses: list[Pose]) -> list[Pose]:
+    """The same people, looked at again in other squares as long as that may go on."""
+    opinions = [[pose] for pose in poses]
+    for factor in OPINION_FACTORS:
+        for said in opinions:
+            if not looking.may_go_on:
+                break
+            pose = joined(said, looking.threshold)
+            seen = looking.at(crop_of(pose.keypoints_px, looking.threshold, factor))
+            same = _same_person(pose, seen, looking.threshold)
+            if same is not None:
+                said.append(seen[same].pose)
+    return [joined(said, looking.threshold) for said in opinions]
 
 
 def _tiles(width_px: int, height_px: int) -> list[Region]:
@@ -113,18 +153,22 @@ def _best(finds: list[_Find], threshold: float) -> list[_Find]:
 
 def _with_second_look(finds: list[_Find], chosen: _Find, seen: list[_Find], threshold: float) -> list[_Find]:
     """All finds, the chosen one replaced by what its own square showed of the same person, if anything."""
-    before = chosen.pose.keypoints_px[None]
-    alike = (
-        oks(np.stack([f.pose.keypoints_px for f in seen]), before, areas_px(before, threshold), threshold, 2.0)
-        if seen
-        else np.zeros((0, 1))
-    )
     others = [f for f in finds if f is not chosen]
-    best = int(alike[:, 0].argmax()) if len(seen) else -1
-    if best < 0 or alike[best, 0] <= SAME_PERSON:
+    same = _same_person(chosen.pose, seen, threshold)
+    if same is None:
         return [*others, _Find(chosen.pose, chosen.filling, settled=True), *seen]
-    settled = _Find(seen[best].pose, seen[best].filling, settled=True)
-    return [*others, settled, *(f for i, f in enumerate(seen) if i != best)]
+    settled = _Find(seen[same].pose, seen[same].filling, settled=True)
+    return [*others, settled, *(f for i, f in enumerate(seen) if i != same)]
+
+
+def _same_person(pose: Pose, seen: list[_Find], threshold: float) -> int | None:
+    """Which of the finds is the person of ``pose``, if any."""
+    if not seen:
+        return None
+    known = pose.keypoints_px[None]
+    alike = oks(np.stack([f.pose.keypoints_px for f in seen]), known, areas_px(known, threshold), threshold, 2.0)[:, 0]
+    best = int(alike.argmax())
+    return best if alike[best] > SAME_PERSON else None
 
 
 def _overlap(a: Box, b: Box) -> float:

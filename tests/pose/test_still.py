@@ -21,6 +21,16 @@ def test_one_person_asked_for_is_one_person_given(shared, engine):
     assert len(still.poses) == 1
 
 
+def test_looks_that_are_left_give_further_opinions_on_whoever_was_found(shared, engine):
+    image = read_image(shared.stills / "squat.bmp")
+    hurried, thorough = (find_people(image, engine, most, max_people=1) for most in (2, 9))
+    assert len(thorough.looks) == len(hurried.looks) + 2
+    sides = [look.region.side_px for look in thorough.looks[-3:]]
+    assert sides == sorted(sides)
+    away_px = np.hypot(*(thorough.poses[0].keypoints_px - hurried.poses[0].keypoints_px)[:, :2].T)
+    assert 0 < np.median(away_px) < 0.05 * sides[0]
+
+
 def test_a_given_box_gives_the_person_in_it(shared, engine):
     coco = json.loads((shared.coco / "person_keypoints.json").read_text())
     names = {image["id"]: image["file_name"] for image in coco["images"]}
