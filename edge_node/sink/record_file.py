@@ -5,6 +5,7 @@ With a name that ends in ``.gz`` the lines are compressed, and each is flushed o
 
 import logging
 import os
+import stat
 import time
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Protocol
 
 from edge_node.errors import RecordingError, SinkError
 from edge_node.recordings.read import first_message, is_compressed
+from edge_node.sink.record_gzip import GzipLines
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class RotatingFile:
         self._max_bytes, self._max_age_s, self._keep = max_bytes, max_age_s, keep
         self._compressed = path.suffix == ".gz"
         self._handle = -1
-        self._compressor: zlib._Compress | None = None
+        self._gzip: GzipLines | None = None
         try:
             self._refuse_foreign()
             if self._compressed:
@@ -71,23 +73,23 @@ class RotatingFile:
             self._shift()
         if self._handle < 0:
             self._open()
-        compressor = self._compressor.copy() if self._compressor else None  # a line that cannot be written leaves no trace in it
-        data = compressor.compress(line) + compressor.flush(zlib.Z_SYNC_FLUSH) if compressor else line
+        data = self._gzip.pack(line) if self._gzip else line
         try:
             _write_all(self._handle, data)
         except OSError:
             self._cut_off_half_a_line()
             raise
-        self._compressor = compressor
+        if self._gzip:
+            self._gzip.written()
         self._bytes += len(data)
 
     def close(self) -> None:
         if self._handle < 0:
             return
         try:
-            if self._compressor:
-                _write_all(self._handle, self._compressor.flush(zlib.Z_FINISH))
-            os.fsync(self._handle)
+            if self._gzip and self._bytes:
+                _write_all(self._handle, self._gzip.end())
+            _to_the_disk(self._handle)
         finally:
             os.close(self._handle)
             self._handle = -1
@@ -102,7 +104,7 @@ class RotatingFile:
         self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._bytes = _without_torn_line(self._path, self._handle)
         self._opened_s = time.monotonic()
-        self._compressor = zlib.compressobj(wbits=GZIP_WINDOW) if self._compressed else None
+        self._gzip = GzipLines() if self._compressed else None
 
     def _cut_off_half_a_line(self) -> None:
         if os.fstat(self._handle).st_size > self._bytes:
@@ -164,6 +166,11 @@ def _without_torn_line(path: Path, handle: int) -> int:
         os.ftruncate(handle, size - torn)
         return size - torn
     return size
+
+
+def _to_the_disk(handle: int) -> None:
+    if stat.S_ISREG(os.fstat(handle).st_mode):  # a pipe or device has none
+        os.fsync(handle)
 
 
 def _write_all(handle: int, data: bytes) -> None:
