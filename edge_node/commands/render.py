@@ -16,7 +16,7 @@ from edge_node.data import Frame, Image, People
 from edge_node.errors import EXIT_OK, RecordingError, SinkError, SourceUnusableError, UsageError
 from edge_node.filesystem import are_same, is_folder
 from edge_node.recordings.draw import black, draw_people
-from edge_node.recordings.read import looks_like_recording, people_of, read_recording
+from edge_node.recordings.read import can_be_read_again, looks_like_recording, people_of, read_recording
 from edge_node.recordings.render import write_all
 from edge_node.sink.messages import Pose
 
@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw and write."""
+    if not can_be_read_again(arguments.input):
+        raise UsageError(f"render: {arguments.input} can be read once only; give a file")
     settings = Settings(loader(arguments))
     recorded = looks_like_recording(arguments.input)
     if arguments.over and not recorded:

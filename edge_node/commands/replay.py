@@ -13,7 +13,7 @@ from edge_node.config.settings import Settings
 from edge_node.data import People
 from edge_node.errors import EXIT_OK, ClosedError, UsageError
 from edge_node.health import Health
-from edge_node.recordings.read import first_message, people_of, read_recording
+from edge_node.recordings.read import can_be_read_again, first_message, people_of, read_recording
 from edge_node.sink import Sink
 from edge_node.sink.messages import Pose
 from edge_node.sink.mqtt_node import About
@@ -46,8 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("replay: to where? give --mqtt, --web or both")
     settings = Settings(loader(arguments, BESIDE_THE_NODE))
     logging_setup.configure(settings.current.log)
-    if str(arguments.file) != "-":
+    if can_be_read_again(arguments.file):
         first_message(arguments.file)  # what is no recording is told before anything is connected
+    elif arguments.loop:
+        raise UsageError(f"replay: --loop needs a file; {arguments.file} can be read once only")
     health = Health()
     sinks: list[SinkThread] = []
     failures: list[BaseException] = []

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from edge_node.config.models import Smoothing
 from edge_node.errors import RecordingError, UsageError
+from edge_node.filesystem import is_file
 from edge_node.pose.skeleton import INDEX
 from edge_node.pose.smoothing import BodyFilter
 from edge_node.recordings.output import whole_file
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 KINDS = (".png", ".svg", ".pdf")
 Floats = NDArray[np.float64]
+LARGEST_BENCH = 1_000_000
+"""Bytes; a recording may have any number of them."""
 NARROW_IN, ROW_IN = 9.0, 2.6
 Measured = Annotated[float, Field(ge=0, le=1e9)]
 
@@ -89,8 +92,11 @@ def read_bench(path: Path) -> Bench | None:
 
     Raises ``RecordingError`` for one that is damaged.
     """
+    if not is_file(path, RecordingError):
+        return None  # of a pipe reading it would take what the recording needs
     try:
-        value = orjson.loads(path.read_bytes())
+        with path.open("rb") as file:
+            value = orjson.loads(file.read(LARGEST_BENCH))
     except (OSError, orjson.JSONDecodeError):
         return None  # more than one line: a recording, or nothing at all, as reading it will say
     if not (isinstance(value, dict) and Bench.__required_keys__ <= value.keys()):

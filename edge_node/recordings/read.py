@@ -3,23 +3,26 @@
 import gzip
 import logging
 import os
+import stat
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
 from edge_node.data import People
 from edge_node.errors import MessageError, MessageVersionError, RecordingError
-from edge_node.filesystem import is_file
+from edge_node.filesystem import is_file, stat_of
 from edge_node.sink.messages import Pose, people_in, read_pose
 
 log = logging.getLogger(__name__)
 
 GZIP_MAGIC = b"\x1f\x8b"
 STANDARD_INPUT = Path("-")
+LONGEST_LINE = 1_000_000
+"""Bytes. 32 people in the longer layout have 70,000; what is longer is not ours and may have no end at all."""
 
 
 def is_compressed(path: Path) -> bool:
@@ -34,7 +37,7 @@ def looks_like_recording(path: Path) -> bool:
     Raises ``RecordingError`` when it is there and cannot be read.
     """
     if not is_file(path, RecordingError):
-        return path == STANDARD_INPUT
+        return False
     try:
         with path.open("rb") as file:
             start = file.read(2)
@@ -70,6 +73,12 @@ def first_message(path: Path) -> Pose:
     return next(read_recording(path))
 
 
+def can_be_read_again(path: Path) -> bool:
+    """Not so standard input and pipes: what was read of them once is gone. Raises ``RecordingError`` where the system does not tell."""
+    found = None if path == STANDARD_INPUT else stat_of(path, RecordingError)
+    return path != STANDARD_INPUT and not (found and stat.S_ISFIFO(found.st_mode))
+
+
 def people_of(message: Pose) -> People:
     """What the node had said when it wrote ``message``, captured now; encoding gives the same message again."""
     return replace(people_in(message, time.monotonic_ns()), recorded_age_ms=message["age_ms"])
@@ -88,34 +97,43 @@ def _message(line: bytes, where: str, strict: bool) -> Pose | None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
-    """Line number, line, and whether its end is there."""
+    """Line number, line, and whether it is over: its end is there, or it is too long to wait for that."""
+    number, inside_a_long_one = 0, False
+    for part in _parts_of_lines(path):
+        ends = part.endswith(b"\n")
+        if not inside_a_long_one:
+            number += 1
+            yield number, part, ends or len(part) == LONGEST_LINE
+        inside_a_long_one = not ends
+
+
+def _parts_of_lines(path: Path) -> Iterator[bytes]:
+    """Lines, those that are too long in pieces."""
+    count = 0
     with _opened(path) as file:
-        number = 0
         while True:
             try:
-                line = file.readline()
+                part = file.readline(LONGEST_LINE)
             except (EOFError, zlib.error, gzip.BadGzipFile):
-                log.warning("%s: the compressed file was cut off after line %d", path, number)
+                log.warning("%s: the compressed file was cut off after line %d", path, count)
                 return
             except OSError as error:
                 raise _unreadable(path, error) from error
-            if not line:
+            if not part:
                 return
-            number += 1
-            yield number, line, line.endswith(b"\n")
+            count += part.endswith(b"\n")
+            yield part
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        if path == STANDARD_INPUT:
-            file: IO[bytes] = os.fdopen(0, "rb", closefd=False)
-        else:
-            file = cast("IO[bytes]", gzip.GzipFile(path)) if is_compressed(path) else path.open("rb")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    with file:
-        yield file
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(os.fdopen(0, "rb", closefd=False) if path == STANDARD_INPUT else path.open("rb"))
+            compressed = file.peek(2)[:2] == GZIP_MAGIC  # a pipe's first bytes are there once only
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        yield cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=file))) if compressed else file
 
 
 def _unreadable(path: Path, error: OSError) -> RecordingError:

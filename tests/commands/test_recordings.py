@@ -310,6 +310,34 @@ def test_export_tells_runs_of_one_file_apart(tmp_path):
     assert [(row["run"], row["seq"]) for row in table] == [("0", "0"), ("0", "1"), ("0", "2"), ("1", "0"), ("1", "1")]
 
 
+def test_exports_of_a_recording_and_its_older_files_stand_side_by_side(tmp_path):
+    for count, name in enumerate(("h.jsonl", "h.jsonl.1", "h.jsonl.2", "g.jsonl.gz", "g.jsonl.gz.1"), start=1):
+        write_recording(tmp_path / name, count)
+        assert main(["export", str(tmp_path / name), "--to", "csv"]) == 0
+    written = {file.name: len(file.read_text().splitlines()) - 1 for file in tmp_path.glob("*.csv")}
+    assert written == {"h.csv": 1, "h.1.csv": 2, "h.2.csv": 3, "g.csv": 4, "g.1.csv": 5}
+
+
+def test_standard_input_and_pipes_may_be_compressed_and_are_never_read_twice(tmp_path):
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(b"".join(lines(30))))
+    program = f"{sys.executable} -m edge_node"
+    web = "--web --set web.port=0 --speed 0 --set log.level=error"
+    for command, code, says in (
+        (f"{program} export - -o {tmp_path}/a.csv < {packed}", 0, ""),
+        (f"{program} export <(zcat {packed}) -o {tmp_path}/b.csv", 0, ""),
+        (f"{program} export <(zcat {packed}) --to csv", 2, "export: to which file? give -o OUT; it does not write to standard output"),
+        (f"{program} plot <(zcat {packed}) -o {tmp_path}/a.svg", 0, ""),
+        (f"{program} replay <(zcat {packed}) {web}", 0, ""),
+        (f"{program} replay - --loop {web} < {packed}", 2, "replay: --loop needs a file; - can be read once only"),
+        (f"{program} render - -o {tmp_path}/a.mp4 < {packed}", 2, "render: - can be read once only; give a file"),
+    ):
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr.strip()) == (code, says), command
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 31
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet", "coco"])
 def test_export_to_a_place_that_cannot_be_written_says_so(capsys, recording, form):
     code, text = refused(capsys, "export", recording, "--to", form, "-o", "/proc/nothing/out")
@@ -602,6 +630,14 @@ def test_plot_of_a_damaged_bench_result_says_what_is_wrong(tmp_path, capsys, sta
     code, text = refused(capsys, "plot", bench, "-o", tmp_path / "bench.svg")
     assert code == 1
     assert text.startswith(f"{bench}: not a result of edge-node bench: {says}")
+
+
+def test_plot_of_a_file_without_lines_is_refused_however_large_it_is(tmp_path, capsys):
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(20_000_000_000)
+    code, text = refused(capsys, "plot", tmp_path / "large", "-o", tmp_path / "out.svg")
+    assert code == 1
+    assert text.startswith(f"{tmp_path}/large:1: not a recording of edge_node: not JSON")
 
 
 def test_plot_of_endless_nesting_is_refused_in_one_line(tmp_path, capsys):

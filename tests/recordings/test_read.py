@@ -2,6 +2,9 @@
 
 import gzip
 import logging
+import os
+import threading
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -120,6 +123,34 @@ def test_a_foreign_file_is_refused_in_one_line(tmp_path, content, says):
     assert says in str(refused.value)
     assert str(refused.value).startswith(str(path))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_line_without_an_end_is_refused_or_left_out(tmp_path, caplog, compress):
+    endless = b"\0" * 30_000_000
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(compress(b"".join([*lines(2), endless, b"\n", lines(4)[3]])))
+    with caplog.at_level(logging.WARNING):
+        assert seqs(path) == [0, 1, 3]
+    path.write_bytes(compress(endless))
+    with pytest.raises(RecordingError, match=r":1: not a recording of edge_node: not JSON"):
+        seqs(path)
+    assert [record.getMessage() for record in caplog.records] == [f"{path}: 1 damaged lines are left out"]
+
+
+def test_what_never_ends_is_refused():
+    with pytest.raises(RecordingError, match=r"^/dev/zero:1: not a recording of edge_node: not JSON"):
+        seqs(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_pipe_is_read_like_a_file(tmp_path, compress):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(compress(b"".join(lines(10))),))
+    writer.start()
+    assert seqs(path) == list(range(10))
+    writer.join()
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
