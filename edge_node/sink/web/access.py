@@ -22,6 +22,8 @@ BURST = 100.0
 WRONG_TOKEN_COST = 20.0
 """A wrong token counts as so many requests, so that guessing runs dry after five."""
 ADDRESSES_REMEMBERED = 1024
+FOR_ANYBODY = frozenset({"/style.css", "/icon.svg"})
+"""What the page that asks for the token looks like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +56,25 @@ class Access:
             return Denied(HTTPStatus.FORBIDDEN, "requests from other pages are refused")
         return self._check_token(path, headers, address)
 
+    def allows_message(self, address: str) -> bool:
+        """Whether a viewer may ask for something over the live connection: that counts like a request."""
+        return self._pay(address, 1.0)
+
     def token_in_query(self, path: str) -> str | None:
         """The token given in the address, to be moved into a cookie; ``None`` when there is none or it is wrong."""
         given = parse_qs(path.partition("?")[2]).get("token", [""])[0]
         return given if self._token and _same(given, self._token) else None
 
     def _check_token(self, path: str, headers: Mapping[str, str], address: str) -> Denied | None:
-        if self._token is None or self.token_in_query(path):
+        if self._token is None or path in FOR_ANYBODY or self.token_in_query(path):
             return None
         given = _cookie(_value(headers, "Cookie") or "")
         if given is not None and _same(given, self._token):
             return None
-        if (given is not None or "token=" in path) and not self._pay(address, WRONG_TOKEN_COST):
+        typed = "token=" in path
+        if (given is not None or typed) and not self._pay(address, WRONG_TOKEN_COST):
             return Denied(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens; wait a few seconds")
-        return Denied(HTTPStatus.UNAUTHORIZED, "a token is needed; the node's log shows it at start-up")
+        return Denied(HTTPStatus.UNAUTHORIZED, "That is not this node's token" if typed else "A token is needed")
 
     def _is_ours(self, host: str) -> bool:
         try:

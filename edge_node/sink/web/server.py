@@ -173,17 +173,16 @@ class PageServer:
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """A response ends the request; ``None`` opens a WebSocket."""
         websocket = any(value.lower() == "websocket" for value in request.headers.get_all("Upgrade"))
-        address = connection.remote_address[0] if connection.remote_address else ""
-        denied = self._access.check(request.method, request.path, request.headers, address, websocket)
+        denied = self._access.check(request.method, request.path, request.headers, _address(connection), websocket)
         if denied is not None:
             return _denial(denied)
         path = request.path.partition("?")[0]
+        if path == SOCKET_PATH and len(self._viewers) >= self._config.max_viewers:
+            return _denial(Denied(http.HTTPStatus.SERVICE_UNAVAILABLE, f"all {self._config.max_viewers} places for viewers are taken"))
         if not websocket:
             return self._file(path, request.path)
         if path != SOCKET_PATH:
             return _denial(Denied(http.HTTPStatus.NOT_FOUND, "no such address"))
-        if len(self._viewers) >= self._config.max_viewers:
-            return _denial(Denied(http.HTTPStatus.SERVICE_UNAVAILABLE, f"all {self._config.max_viewers} places for viewers are taken"))
         return None
 
     def _file(self, path: str, whole_path: str) -> Response:
@@ -210,6 +209,9 @@ class PageServer:
         sending = asyncio.create_task(self._send(connection, viewer))
         try:
             async for message in connection:
+                if not self._access.allows_message(_address(connection)):
+                    await connection.close(1008, "too many messages")
+                    return
                 answer = self._handle(viewer, message)
                 if answer is not None:
                     await connection.send(answer)
@@ -253,9 +255,14 @@ def _why_not(config: Web, error: OSError | UnicodeError) -> str:
     return f"web.host: {reason}; {_HOST_ADVICE}"
 
 
+def _address(connection: ServerConnection) -> str:
+    """Where the viewer is, without the port; empty once the connection is gone."""
+    return connection.remote_address[0] if connection.remote_address else ""
+
+
 def _denial(denied: Denied) -> Response:
     if denied.status == http.HTTPStatus.UNAUTHORIZED:
-        return _response(denied.status, _page_files()["token.html"], _TYPES[".html"])
+        return _response(denied.status, _page_files()["token.html"].replace(b"REASON", denied.reason.encode()), _TYPES[".html"])
     return _response(denied.status, f"{denied.reason}\n".encode(), "text/plain; charset=utf-8")
 
 

@@ -30,6 +30,8 @@ HEALTH_PERIOD_S = 1.0
 POSE_PERIOD_S = 0.025
 """A screen shows no more than this; a clip that is processed faster is thinned out."""
 IMAGE_WIDTH_PX = 640
+LARGEST_JPEG_PX = 65_500
+"""So many rows are the most that can be encoded."""
 JPEG_QUALITY = 70
 
 
@@ -151,8 +153,9 @@ def _region(region: Region, width_px: int, height_px: int) -> list[float]:
 
 
 def _jpeg(image: Image) -> bytes:
-    scale = min(1.0, IMAGE_WIDTH_PX / image.shape[1])
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height_px, width_px = image.shape[:2]
+    scale = min(1.0, IMAGE_WIDTH_PX / width_px, LARGEST_JPEG_PX / height_px)
+    small = cv2.resize(image, (max(1, round(scale * width_px)), max(1, round(scale * height_px))), interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return bytes(encoded)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Locator, expect, sync_playwright
@@ -39,14 +40,14 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def feeding(page: Any, standing: Standing, x: float = 0.4, count: int = 1) -> Iterator[None]:
+def feeding(page: Any, standing: Standing, x: float = 0.4, count: int = 1, image: Any = None) -> Iterator[None]:
     """Poses at about 50 a second while the context lasts."""
     stop = threading.Event()
 
     def feed() -> None:
         seq = 0
         while not stop.wait(0.02):
-            page.show(standing(seq, x=x, count=count))
+            page.show(standing(seq, x=x, count=count, image=image))
             seq += 1
 
     thread = threading.Thread(target=feed)
@@ -168,7 +169,7 @@ def test_a_slider_changes_the_nodes_value_and_reset_takes_it_back(serve: Serve, 
     slider = tab.get_by_label("pose.score_threshold slider")
     slider.fill("500")
     page_value(tab, page, "#key-pose-score_threshold", 0.5)
-    tab.get_by_label("reset pose.score_threshold to 0.2").click()
+    tab.get_by_label("reset pose.score_threshold to the configuration file").click()
     page_value(tab, page, "#key-pose-score_threshold", 0.2)
 
 
@@ -201,6 +202,34 @@ def test_a_refused_value_gives_way_to_the_one_in_force(serve: Serve, browser: Br
     field.press("Enter")
     expect(tab.locator("#tuning-result")).to_contain_text("Refused")
     expect(field).to_have_value("6")
+
+
+def test_joints_below_the_threshold_in_force_are_not_drawn(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve("pose.score_threshold=0.5")
+    tab = open_tab(browser, page)
+    people = standing(0)
+    people.people[0].keypoints[:, 2] = 0.4
+    nose_x, nose_y, _ = (float(value) for value in people.people[0].keypoints[0])
+    page.show(people)
+    until(tab, "edgeNodeDrawn.seq === 0")
+    assert colour_at(tab, nose_x, nose_y) == (0, 0, 0)
+    page.settings.set("pose.score_threshold", 0.3)
+    page.sink.tick()
+    page.show(replace(people, seq=1))
+    until(tab, "edgeNodeDrawn.seq === 1")
+    assert colour_at(tab, nose_x, nose_y) != (0, 0, 0)
+
+
+def test_a_slider_moves_by_one_on_a_key_and_tells_the_value_and_not_its_own_place(serve: Serve, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    slider = tab.get_by_role("slider", name="pose.max_people slider")
+    assert slider.evaluate("slider => slider.ariaValueText") == "6"
+    slider.press("ArrowRight")
+    assert slider.evaluate("slider => slider.ariaValueText") == "7"
+    expect(tab.get_by_role("spinbutton", name="pose.max_people")).to_have_value("7")
+    assert tab.get_by_role("checkbox", name="enabled").count() == 2
+    assert tab.get_by_role("checkbox", name="smoothing.enabled").count() == 1
 
 
 def test_a_zone_is_drawn_with_the_mouse_saved_and_removed(serve: Serve, standing: Standing, browser: Browser) -> None:
@@ -242,6 +271,25 @@ def test_a_zone_is_drawn_by_keyboard(serve: Serve, standing: Standing, browser: 
     assert page.settings.current.state.zones[0].polygon == [(0.5, 0.5), (0.54, 0.5), (0.54, 0.54)]
 
 
+def test_a_zone_that_could_not_be_saved_is_not_lost(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    page.show(standing(0))
+    tab.locator("#zone-name").fill("desk")
+    tab.keyboard.press("Enter")
+    for key in ("Space", "ArrowRight", "Space", "ArrowDown", "Space"):
+        tab.keyboard.press(key)
+    page.sink.finish(drain=False)
+    expect(tab.locator("#connection")).to_contain_text("connection lost")
+    tab.keyboard.press("Enter")
+    expect(tab.locator("#tuning-result")).to_have_text("Refused: not connected")
+    again = serve(f"web.port={page.port}")
+    expect(tab.locator("#connection")).to_have_text("connected", timeout=10_000)
+    tab.locator("#zone-finish").click()
+    expect(tab.locator("#tuning-result")).to_have_text("zone desk saved")
+    assert again.settings.current.state.zones[0].polygon == [(0.5, 0.5), (0.52, 0.5), (0.52, 0.52)]
+
+
 def test_saving_shows_the_difference_first(serve: Serve, browser: Browser) -> None:
     page = serve()
     tab = open_tab(browser, page)
@@ -265,6 +313,61 @@ def test_a_lost_connection_is_told_and_comes_back(serve: Serve, standing: Standi
     until(tab, "edgeNodeDrawn.seq === 7")
 
 
+def test_a_page_that_finds_no_place_says_so_and_gets_one_when_there_is(serve: Serve, browser: Browser) -> None:
+    page = serve("web.max_viewers=1")
+    first = open_tab(browser, page)
+    second = browser.new_page()
+    second.goto(f"http://127.0.0.1:{page.port}/")
+    expect(second.locator("#connection")).to_have_text("all 1 places for viewers are taken, trying again …")
+    first.close()
+    expect(second.locator("#connection")).to_have_text("connected", timeout=10_000)
+
+
+def picture() -> Any:
+    return np.full((480, 640, 3), 200, np.uint8)
+
+
+def test_a_camera_picture_goes_when_its_viewer_or_a_new_start_wants_none(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve("web.show_image=true")
+    tab = open_tab(browser, page)
+    with_picture = "document.getElementById('canvas').getContext('2d').getImageData(9, 9, 1, 1).data[0] > 150"
+    box = tab.locator("#show-image")
+    box.check()
+    with feeding(page, standing, image=picture()):
+        until(tab, with_picture)
+    box.uncheck()
+    until(tab, f"!({with_picture})")
+    box.check()
+    tab.wait_for_timeout(200)
+    assert not tab.evaluate(with_picture), "an old one is not shown as if it were of now"
+    with feeding(page, standing, image=picture()):
+        until(tab, with_picture)
+    page.sink.finish(drain=False)
+    again = serve(f"web.port={page.port}")
+    expect(tab.locator("#connection")).to_have_text("connected", timeout=10_000)
+    again.show(standing(7))
+    until(tab, "edgeNodeDrawn.seq === 7")
+    assert not tab.evaluate(with_picture)
+
+
+def test_no_picture_is_encoded_for_a_tab_behind_another(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve("web.show_image=true")
+    tab = open_tab(browser, page)
+    tab.locator("#show-image").check()
+    turn = """hidden => { Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange")); }"""
+
+    def watched() -> bool:
+        tab.wait_for_timeout(200)
+        return [viewer.wants_image for viewer in page.sink._server.viewers] == [True]
+
+    assert watched()
+    tab.evaluate(turn, True)
+    assert not watched()
+    tab.evaluate(turn, False)
+    assert watched()
+
+
 def test_a_page_whose_token_is_no_longer_right_asks_for_the_new_one(serve: Serve, browser: Browser) -> None:
     page = serve("web.host=0.0.0.0", token="old")
     tab = browser.new_context().new_page()
@@ -273,6 +376,10 @@ def test_a_page_whose_token_is_no_longer_right_asks_for_the_new_one(serve: Serve
     page.sink.finish(drain=False)
     serve("web.host=0.0.0.0", f"web.port={page.port}", token="new")
     expect(tab.locator("h1")).to_have_text("A token is needed", timeout=10_000)
+    assert tab.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "480px", "its style is for everybody"
+    tab.locator("input").fill("wrong")
+    tab.locator("button").click()
+    expect(tab.locator("h1")).to_have_text("That is not this node's token")
     tab.locator("input").fill("new")
     tab.locator("button").click()
     expect(tab.locator("#connection")).to_have_text("connected")

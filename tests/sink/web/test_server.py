@@ -201,6 +201,20 @@ def test_a_flood_of_changes_is_refused_and_a_later_one_is_done(serve: Serve, tmp
         assert ask(other, type="set", key="pose.max_people", value=3)["ok"] is True
 
 
+def send_for_ever(viewer: ClientConnection, message: str) -> None:
+    while True:
+        viewer.send(message)
+
+
+def test_a_viewer_who_floods_the_node_with_messages_is_closed_and_others_stay(serve: Serve, standing: Standing) -> None:
+    page = serve()
+    with view(page.port) as flooding, view(page.port) as other:
+        with pytest.raises(ConnectionClosed):
+            send_for_ever(flooding, "[" * 1000)
+        page.show(standing(3))
+        assert next_of(other, "pose")["pose"]["seq"] == 3
+
+
 def test_a_further_name_can_be_allowed(serve: Serve) -> None:
     assert get(serve("web.allowed_hosts=[cam.example]").port, Host="cam.example").status == 200
 
@@ -216,6 +230,7 @@ def test_beyond_loopback_a_token_is_needed_and_becomes_a_cookie(serve: Serve) ->
     page = serve("web.host=0.0.0.0", token="right")
     assert get(page.port).status == 401
     assert get(page.port, "/?token=wrong").status == 401
+    assert [get(page.port, path).status for path in ("/style.css", "/icon.svg", "/app.js", "/style.css/x")] == [200, 200, 401, 401]
     assert refused(page.port) == 401
     answer = get(page.port, "/?token=right")
     assert (answer.status, answer.headers["Location"]) == (303, "/")
@@ -415,6 +430,18 @@ def test_no_picture_is_encoded_unless_allowed_and_watched(serve: Serve, standing
         assert int.from_bytes(picture[:8], "big") == 2
         assert picture[8:10] == b"\xff\xd8"
     assert page.health.report().counters["web_jpeg_encoded"] == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 3000, 3), (3000, 1, 3), (66_000, 20, 3)])
+def test_a_picture_of_any_shape_can_be_shown(serve: Serve, standing: Standing, shape: tuple[int, ...]) -> None:
+    page = serve("web.show_image=true")
+    with view(page.port) as viewer:
+        viewer.send(json.dumps({"type": "view", "image": True}))
+        ask(viewer, type="none")
+        page.show(standing(0, image=np.zeros(shape, np.uint8)))
+        while isinstance(picture := viewer.recv(timeout=5), str):
+            pass
+        assert picture[8:10] == b"\xff\xd8"
 
 
 def test_a_viewer_who_asks_for_pictures_that_are_not_allowed_gets_none(serve: Serve, standing: Standing) -> None:

@@ -17,12 +17,13 @@ class Connection {
   }
 
   open() {
+    let opened = false;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     this.socket = new WebSocket(`${scheme}//${location.host}/live`);
     this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => this.tell("open", "connected");
+    this.socket.onopen = () => { opened = true; this.tell("open", "connected"); };
     this.socket.onclose = () => {
-      this.tell("lost", "connection lost, trying again …");
+      if (opened) this.tell("lost", "connection lost, trying again …");
       for (const settle of this.waiting.values()) settle({ ok: false, reason: "connection lost" });
       this.waiting.clear();
       setTimeout(() => this.again(), RETRY_MS);
@@ -36,10 +37,12 @@ class Connection {
     };
   }
 
-  // A live connection that is refused does not say why; a page does. Where a token is needed, that page asks for it.
+  // A live connection that is refused does not say why; a request for the same address does. Where a token is needed, the page asks for it.
   async again() {
-    const answer = await fetch("/", { cache: "no-store" }).catch(() => null);
+    const answer = await fetch("/live", { cache: "no-store" }).catch(() => null);
     if (answer?.status === 401) return location.reload();
+    const full = answer?.status === 503 || answer?.status === 429;
+    if (full || !answer) this.tell("lost", `${full ? (await answer.text()).trim() : "connection lost"}, trying again …`);
     return this.open();
   }
 
@@ -72,6 +75,7 @@ function receive(message) {
     case "image":
       return scene.image(message.data);
     case "settings":
+      scene.settings(message.keys);
       tuning.settings(message.keys);
       return zones.settings(message.keys);
     case "health":
@@ -84,6 +88,7 @@ function welcome(hello) {
   byId("node").textContent = facts.node;
   document.title = `${facts.node} · edge_node`;
   byId("image-switch").hidden = !hello.show_image;
+  byId("show-image").checked &&= hello.show_image;
   scene.hello(hello);
   tuning.hello(hello);
   zones.hello(hello);
@@ -99,7 +104,7 @@ function showHealth(health) {
   fpsPlot.add([health.fps]);
   byId("fps-now").textContent = health.fps.toFixed(1);
   const rows = {
-    Model: facts.model, Engine: facts.engine, Camera: facts.camera, Accelerator: health.accelerator || "nothing yet",
+    Model: facts.model, Engine: facts.engine, Camera: health.facts.camera ?? facts.camera, Accelerator: health.accelerator || "nothing yet",
     MQTT: health.problems.mqtt ? "not connected" : health.facts.mqtt_broker ?? "off",
     ...temperature(health.facts), Frames: health.frames.toLocaleString(), Viewers: health.viewers, ...faults(health.counters), Version: facts.version,
   };
@@ -135,13 +140,16 @@ function element(tag, text) {
 }
 
 function tell(state, text) {
-  byId("connection").dataset.state = state;
-  byId("connection").textContent = text;
+  const shown = byId("connection");
+  shown.dataset.state = state;
+  if (shown.textContent !== text) shown.textContent = text; // it is read out each time
 }
 
+// Nobody watches a tab that is behind another.
 function tellView() {
-  scene.wantsImage = byId("show-image").checked;
-  connection.say({ type: "view", image: scene.wantsImage });
+  const image = byId("show-image").checked && !document.hidden;
+  scene.watch(image);
+  connection.say({ type: "view", image });
 }
 
 for (const name of ["identities", "regions", "zones"]) {
@@ -150,6 +158,7 @@ for (const name of ["identities", "regions", "zones"]) {
   box.addEventListener("change", () => { scene.show[name] = box.checked; scene.draw(); });
 }
 byId("show-image").addEventListener("change", tellView);
+document.addEventListener("visibilitychange", tellView);
 
 const connection = new Connection(receive, tell);
 const tuning = new Tuning(connection);

@@ -1,7 +1,6 @@
 // Draws people on black: skeletons, identities, the squares looked at, zones.
 
 const COLOURS = ["#4fd1c5", "#f6ad55", "#b794f4", "#68d391", "#fc8181", "#63b3ed", "#f687b3", "#d6bc3a"];
-const SHOWN_SCORE = 0.2;
 const TELL_MS = 1000;
 
 export class Scene {
@@ -16,14 +15,27 @@ export class Scene {
     this.last = null;
     this.picture = null;
     this.edges = [];
+    this.threshold = 0;
     this.told = 0;
     this.asked = false;
     this.drawn = { seq: -1, latency_ms: [] };
     globalThis.edgeNodeDrawn = this.drawn; // how late frames are on this screen, for measurements
   }
 
-  hello({ edges }) {
+  hello({ edges, keys }) {
     this.edges = edges;
+    this.settings(keys);
+  }
+
+  settings(keys) {
+    this.threshold = keys.find((key) => key.path === "pose.score_threshold").value;
+  }
+
+  // Whoever does not watch the picture, or may no longer, keeps none.
+  watch(wanted) {
+    this.wantsImage = wanted;
+    if (!wanted) this.keep(null);
+    this.drawSoon();
   }
 
   pose(message) {
@@ -35,9 +47,14 @@ export class Scene {
   async image(data) {
     const number = Number(new DataView(data).getBigUint64(0));
     const picture = await createImageBitmap(new Blob([data.slice(8)], { type: "image/jpeg" }));
-    this.picture?.picture.close();
-    this.picture = { number, picture };
+    this.keep({ number, picture });
+    if (!this.wantsImage) this.keep(null);
     this.drawSoon();
+  }
+
+  keep(picture) {
+    this.picture?.picture.close();
+    this.picture = picture;
   }
 
   // Once for each refresh of the screen, however many messages came.
@@ -72,7 +89,7 @@ export class Scene {
   drawPerson({ id, keypoints, box, predicted }) {
     const { context, canvas, unit } = this;
     const at = (i) => [keypoints[3 * i] * canvas.width, keypoints[3 * i + 1] * canvas.height];
-    const seen = (i) => keypoints[3 * i + 2] >= SHOWN_SCORE;
+    const seen = (i) => keypoints[3 * i + 2] >= this.threshold;
     context.globalAlpha = predicted ? 0.45 : 1;
     context.strokeStyle = context.fillStyle = COLOURS[(id - 1) % COLOURS.length];
     context.lineWidth = 1.2 * unit;

@@ -44,7 +44,7 @@ export class Tuning {
     const id = `key-${key.path.replace(".", "-")}`;
     const label = Object.assign(document.createElement("label"), { textContent: key.path.split(".").slice(1).join("."), htmlFor: id });
     const reset = Object.assign(document.createElement("button"), { type: "button", textContent: "reset" });
-    reset.setAttribute("aria-label", `reset ${key.path} to ${key.default}`);
+    reset.setAttribute("aria-label", `reset ${key.path} to the configuration file`);
     reset.addEventListener("click", () => this.send({ type: "reset", key: key.path }, `${key.path} is back to the configuration file`));
     const range = key.minimum !== null && key.maximum !== null ? ` From ${key.minimum} to ${key.maximum}.` : "";
     const help = Object.assign(document.createElement("p"), { id: `${id}-help`, textContent: `${key.description}${range} Default: ${key.default}.` });
@@ -65,6 +65,7 @@ export class Tuning {
     const element = document.createElement("div");
     const input = document.createElement(key.choices.length ? "select" : "input");
     input.id = id;
+    input.setAttribute("aria-label", key.path); // there is more than one "enabled"
     input.setAttribute("aria-describedby", `${id}-help`);
     element.append(input);
     if (key.choices.length) {
@@ -92,11 +93,11 @@ export class Tuning {
       return whole ? Math.round(value) : Number(value.toPrecision(3));
     };
     Object.assign(input, { type: "number", min: key.minimum, max: key.maximum, step: whole ? 1 : "any" });
-    const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 1000, step: "any" });
+    const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 1000, step: whole && !wide ? 1000 / (key.maximum - low) : "any" });
     slider.setAttribute("aria-label", `${key.path} slider`);
     let timer = null;
     slider.addEventListener("input", () => {
-      input.value = fromSlider(slider.valueAsNumber);
+      input.value = slider.ariaValueText = fromSlider(slider.valueAsNumber);
       timer ??= setTimeout(() => { timer = null; this.change(key, input.valueAsNumber); }, SEND_MS);
     });
     input.addEventListener("change", () => this.change(key, input.valueAsNumber));
@@ -107,6 +108,7 @@ export class Tuning {
         if (timer !== null) return; // the hand on the slider knows better
         if (despiteFocus || document.activeElement !== input) input.value = value;
         slider.value = toSlider(value);
+        slider.ariaValueText = value;
       },
     };
   }

@@ -49,7 +49,7 @@ export class Zones {
   }
 
   corner(event) {
-    if (!this.scene.sketch) return;
+    if (!this.scene.sketch || event.button) return;
     const box = this.scene.canvas.getBoundingClientRect();
     this.add([(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);
     event.preventDefault();
@@ -77,13 +77,17 @@ export class Zones {
     this.scene.draw();
   }
 
-  finish() {
-    const polygon = this.scene.sketch.corners;
-    if (polygon.length < 3) return this.tuning.tell("a zone needs three corners", false);
-    const { name } = this;
-    this.end();
+  // What is refused stays to be changed or finished again.
+  async finish() {
+    const { name, scene: { sketch } } = this;
+    if (sketch.corners.length < 3) return this.tuning.tell("a zone needs three corners", false);
+    if (this.saving) return;
+    this.saving = true;
+    const answer = await this.save([...this.list, { name, polygon: sketch.corners }], `zone ${name} saved`);
+    this.saving = false;
+    if (!answer.ok || this.scene.sketch !== sketch) return;
     byId("zone-name").value = "";
-    return this.save([...this.list, { name, polygon }], `zone ${name} saved`);
+    this.end();
   }
 
   end() {
