@@ -388,11 +388,13 @@ def test_a_page_whose_token_is_no_longer_right_asks_for_the_new_one(serve: Serve
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", sorted(SIZES))
 def test_it_fits_its_screen_and_is_accessible(serve: Serve, standing: Standing, browser: Browser, size: str, scheme: str) -> None:
-    page = serve("web.show_image=true")
-    page.health.problem("camera", "no frame for 5 s")
+    page = serve("web.show_image=true", f"node.name={64 * 'n'}")
+    page.health.problem("camera", f"no frame of rtsp://{64 * 'c'}.lan/ for 5 s")
+    page.settings.set("state.zones", [{"name": 64 * "z", "polygon": [(0.1, 0.1), (0.9, 0.1), (0.9, 0.9)]}])
     tab = open_tab(browser, page, size, scheme)
     with feeding(page, standing, count=2):
         wait_for_drawing(tab)
+        expect(tab.locator("#problems li")).to_have_count(1)
         assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         found = Axe().run(tab).response["violations"]
     serious = [f"{v['id']}: {v['nodes'][0]['html']}" for v in found if v["impact"] in ("serious", "critical")]
