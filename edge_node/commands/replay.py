@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 DRAIN_S = 60.0
 LONGEST_PAUSE_S = 86_400.0
 """Between two messages; a damaged time may be centuries away."""
-BESIDE_THE_NODE = ("node.name=replay", "mqtt.client_id=null", "homeassistant.enabled=false")
-"""The configuration is the real node's, which may run meanwhile: its name, its place at the broker and its device stay its own."""
+BESIDE_THE_NODE = ("node.name=replay", "mqtt.client_id=null", "homeassistant.enabled=false", "web.show_image=false")
+"""The configuration is the real node's, which may run meanwhile: its name, its place at the broker and its device stay its own.
+Pictures are in no recording."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -114,6 +114,8 @@ class Video:
         writer = cv2.VideoWriter(self._location, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*self._codec), self._fps, size)
         if not writer.isOpened():
             known = CODECS[self._path.suffix.lower()]
+            if self._codec == known:
+                raise SinkError(f"{self._path}: cannot be written: pictures of {size[0]} x {size[1]} pixels do not fit {known}")
             raise SinkError(f"{self._path}: the codec {self._codec} is unknown here or does not fit {self._path.suffix}; {known} does")
         return writer
 

@@ -3,6 +3,8 @@
 With a name that ends in ``.gz`` the lines are compressed, and each is flushed out of the compressor first, so the same holds.
 """
 
+import errno
+import fcntl
 import logging
 import os
 import stat
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 
 GZIP_WINDOW = 31
 """zlib's number for the largest window in a gzip envelope."""
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+"""Not every file system has them."""
 FIRST_BYTES = b'{"v":'
 """Every line of a recording begins so."""
 
@@ -61,9 +65,12 @@ class RotatingFile:
         self._gzip: GzipLines | None = None
         try:
             self._refuse_foreign()
+            self._refuse_shared()
             if self._compressed:
                 self._shift()  # a compressed file that was cut off could not be continued
             self._open()
+        except BlockingIOError as error:
+            raise SinkError(f"record.path: {path}: another program records to it; choose another name") from error
         except OSError as error:
             raise SinkError(f"record.path: {path}: cannot be written: {error.strerror}") from error
 
@@ -102,6 +109,7 @@ class RotatingFile:
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        _lock(self._handle)
         self._bytes = _without_torn_line(self._path, self._handle)
         self._opened_s = time.monotonic()
         self._gzip = GzipLines() if self._compressed else None
@@ -122,6 +130,12 @@ class RotatingFile:
 
     def _older(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}") if number else self._path
+
+    def _refuse_shared(self) -> None:
+        """Raise ``BlockingIOError`` before a file that another program records to is moved."""
+        if _size(self._path):
+            with self._path.open("rb") as file:
+                _lock(file.fileno())
 
     def _refuse_foreign(self) -> None:
         if not _size(self._path):
@@ -168,9 +182,26 @@ def _without_torn_line(path: Path, handle: int) -> int:
     return size
 
 
+def _lock(handle: int) -> None:
+    """For as long as ``handle`` is open nobody else records here: two would cut off and move away each other's lines.
+
+    Raises ``BlockingIOError`` when another program does.
+    """
+    if _is_regular(handle):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+
+
 def _to_the_disk(handle: int) -> None:
-    if stat.S_ISREG(os.fstat(handle).st_mode):  # a pipe or device has none
+    if _is_regular(handle):  # a pipe or device has none
         os.fsync(handle)
+
+
+def _is_regular(handle: int) -> bool:
+    return stat.S_ISREG(os.fstat(handle).st_mode)
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -511,6 +511,13 @@ def test_render_draws_a_frame_that_is_said_to_be_enormous_smaller(tmp_path):
     assert cv2.imread(str(tmp_path / "out.png")).shape == (195, 320, 3)
 
 
+def test_render_of_a_frame_that_no_codec_takes_names_its_size(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(encode_pose(replace(people(0), height_px=1)) + b"\n")
+    assert main(["render", str(path), "-o", str(tmp_path / "out.mp4")]) == 1
+    assert f"{tmp_path}/out.mp4: cannot be written: pictures of 640 x 1 pixels do not fit mp4v\n" in capsys.readouterr().err
+
+
 def test_render_never_replaces_what_it_reads(tmp_path, recording, shared, capsys):
     clip, picture = tmp_path / "in.mp4", tmp_path / "pictures" / "1.png"
     shutil.copy(shared.clips / "squats.mp4", clip)

@@ -153,6 +153,22 @@ def test_a_place_that_cannot_be_written_is_refused_and_left_alone(tmp_path, make
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_file_that_another_recorder_writes_is_refused_and_free_when_that_ends(tmp_path, name):
+    path = tmp_path / name
+    first = RecordSink(Record(path=str(path)), Health())
+    first.start()
+    first.deliver(people(0))
+    with pytest.raises(SinkError, match="another program records to it; choose another name"):
+        record(path, range(10, 20))
+    first.deliver(people(1))
+    first.finish(drain=True)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert seqs(path) == [0, 1]
+    record(path, range(20, 22))
+    assert seqs(path)[-2:] == [20, 21]
+
+
 def test_a_full_disk_is_said_and_does_not_end_anything():
     health = Health()
     sink = RecordSink(Record(path="/dev/full"), health)
