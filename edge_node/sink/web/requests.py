@@ -11,7 +11,7 @@ from edge_node.config.keys import Key, json_value_of, live_keys
 from edge_node.config.models import Config
 from edge_node.config.save import plan, write
 from edge_node.config.settings import Settings
-from edge_node.errors import EdgeNodeError
+from edge_node.errors import ConfigError, EdgeNodeError
 from edge_node.sink.web.server import Viewer
 from edge_node.tuning import TOO_MANY, Allowance
 
@@ -53,13 +53,18 @@ class Requests:
             self._settings.reset(key)
             return _answer(number, value=None)
         if kind == "save" and self._file is not None:
-            return _answer(number, value=self._save(self._file, request.get("write") is True))
+            return _answer(number, value=self._save(self._file, request.get("shown")))
         return _answer(number, reason="no such request" if kind != "save" else "the node runs without a configuration file")
 
-    def _save(self, file: Path, wanted: bool) -> str:
-        """The difference that saving makes to the file; made only when ``wanted``."""
+    def _save(self, file: Path, shown: object) -> str:
+        """The difference that saving makes to the file; made only when it is the one that was ``shown`` to the viewer.
+
+        Raises ``ConfigError`` when another one was.
+        """
         change = plan(file, self._settings.overlay)
-        if wanted and change.diff:
+        if shown is not None and shown != change.diff:
+            raise ConfigError(["not saved: what would change is no longer what was shown; look at it again"])
+        if shown is not None and change.diff:
             write(change)
             self._settings.reload()
             self._settings.reset()

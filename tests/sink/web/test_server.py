@@ -372,11 +372,25 @@ def test_saving_shows_the_difference_before_it_writes(serve: Serve) -> None:
     before = page.file.read_text()
     with view(page.port) as viewer:
         ask(viewer, type="set", key="pose.max_people", value=2)
-        assert "+  max_people: 2" in ask(viewer, type="save", write=False)["value"]
+        shown = ask(viewer, type="save")["value"]
+        assert "+  max_people: 2" in shown
         assert page.file.read_text() == before
-        ask(viewer, type="save", write=True)
+        assert ask(viewer, type="save", shown=shown)["value"] == shown
     assert load(page.file, {}).pose.max_people == 2
     assert page.settings.overlay == {}
+    assert page.settings.current.pose.max_people == 2
+
+
+def test_only_the_difference_that_was_shown_is_saved(serve: Serve) -> None:
+    page = serve()
+    before = page.file.read_text()
+    with view(page.port) as viewer, view(page.port) as other:
+        ask(viewer, type="set", key="pose.max_people", value=2)
+        shown = ask(viewer, type="save")["value"]
+        ask(other, type="set", key="log.level", value="debug")
+        for seen in (shown, True, ""):
+            assert ask(viewer, type="save", shown=seen)["reason"].startswith("not saved: what would change is no longer what was shown")
+    assert page.file.read_text() == before
     assert page.settings.current.pose.max_people == 2
 
 

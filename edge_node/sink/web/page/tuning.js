@@ -130,15 +130,16 @@ export class Tuning {
   }
 
   async preview() {
-    const answer = await this.connection.ask({ type: "save", write: false });
+    const answer = await this.connection.ask({ type: "save" });
     if (!answer.ok) return this.tell(answer.reason, false);
+    this.shown = answer.value;
     byId("save-diff").textContent = answer.value || "nothing differs from the file";
     byId("save-confirm").disabled = !answer.value;
     byId("save-dialog").showModal();
   }
 
   async save() {
-    const answer = await this.connection.ask({ type: "save", write: true });
+    const answer = await this.connection.ask({ type: "save", shown: this.shown });
     byId("save-dialog").close();
     this.tell(answer.ok ? "saved to the configuration file" : answer.reason, answer.ok);
   }
