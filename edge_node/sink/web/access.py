@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from edge_node.config.models import Web
 
@@ -60,6 +60,10 @@ class Access:
         """Whether a viewer may ask for something over the live connection: that counts like a request."""
         return self._pay(address, 1.0)
 
+    def cookie(self, headers: Mapping[str, str], token: str) -> str:
+        """The cookie that keeps a right ``token``: name and value."""
+        return f"{_cookie_name(_value(headers, 'Host') or '')}={quote(token, safe='')}"
+
     def token_in_query(self, path: str) -> str | None:
         """The token given in the address, to be moved into a cookie; ``None`` when there is none or it is wrong."""
         given = parse_qs(path.partition("?")[2]).get("token", [""])[0]
@@ -68,7 +72,7 @@ class Access:
     def _check_token(self, path: str, headers: Mapping[str, str], address: str) -> Denied | None:
         if self._token is None or path in FOR_ANYBODY or self.token_in_query(path):
             return None
-        given = _cookie(_value(headers, "Cookie") or "")
+        given = _cookie(_value(headers, "Cookie") or "", _cookie_name(_value(headers, "Host") or ""))
         if given is not None and _same(given, self._token):
             return None
         typed = "token=" in path
@@ -78,8 +82,8 @@ class Access:
 
     def _is_ours(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:  # [::1
+            name, _ = _name_and_port(host)
+        except ValueError:  # [::1 or a:b
             return False
         if name in self._names:
             return True
@@ -133,10 +137,22 @@ def _netloc(url: str) -> str:
         return ""
 
 
-def _cookie(text: str) -> str | None:
+def _cookie(text: str, name: str) -> str | None:
     """Our cookie's value. Others that this host name has set may hold anything."""
     cookies = dict(part.strip().partition("=")[::2] for part in text.split(";"))
-    return unquote(cookies[COOKIE]) if COOKIE in cookies else None
+    return unquote(cookies[name]) if name in cookies else None
+
+
+def _cookie_name(host: str) -> str:
+    """A browser keeps one set of cookies for all ports of a machine, which may have several nodes. ``host``: the page's, with its port."""
+    _, port = _name_and_port(host)
+    return f"{COOKIE}_{port}" if port else COOKIE
+
+
+def _name_and_port(host: str) -> tuple[str, int | None]:
+    """What a ``Host`` says. Raises ``ValueError``."""
+    parts = urlsplit(f"//{host}")
+    return parts.hostname or "", parts.port
 
 
 def _same(given: str, right: str) -> bool:

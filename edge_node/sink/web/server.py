@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import quote
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -25,7 +24,7 @@ from websockets.http11 import Request, Response
 from edge_node.config.models import Web
 from edge_node.errors import SinkError
 from edge_node.sink.certificate import load_own_certificate
-from edge_node.sink.web.access import COOKIE, Access, Denied
+from edge_node.sink.web.access import Access, Denied
 from edge_node.sink.web.listening import listening_sockets
 
 log = logging.getLogger(__name__)
@@ -180,16 +179,16 @@ class PageServer:
         if path == SOCKET_PATH and len(self._viewers) >= self._config.max_viewers:
             return _denial(Denied(http.HTTPStatus.SERVICE_UNAVAILABLE, f"all {self._config.max_viewers} places for viewers are taken"))
         if not websocket:
-            return self._file(path, request.path)
+            return self._file(path, request)
         if path != SOCKET_PATH:
             return _denial(Denied(http.HTTPStatus.NOT_FOUND, "no such address"))
         return None
 
-    def _file(self, path: str, whole_path: str) -> Response:
-        token = self._access.token_in_query(whole_path)
+    def _file(self, path: str, request: Request) -> Response:
+        token = self._access.token_in_query(request.path)
         if token is not None:
             secure = "; Secure" if self._config.certificate_file else ""
-            cookie = f"{COOKIE}={quote(token, safe='')}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000{secure}"
+            cookie = f"{self._access.cookie(request.headers, token)}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000{secure}"
             return _response(http.HTTPStatus.SEE_OTHER, b"", "text/plain", {"Location": "/", "Set-Cookie": cookie})
         name = "index.html" if path == "/" else path.removeprefix("/")
         body = _page_files().get(name)

@@ -385,6 +385,16 @@ def test_a_page_whose_token_is_no_longer_right_asks_for_the_new_one(serve: Serve
     expect(tab.locator("#connection")).to_have_text("connected")
 
 
+def test_pages_of_two_nodes_on_one_machine_keep_their_tokens_apart(serve: Serve, browser: Browser) -> None:
+    tab = browser.new_context().new_page()
+    pages = {token: serve("web.host=0.0.0.0", token=token) for token in ("one", "two")}
+    for token, page in pages.items():
+        tab.goto(f"http://127.0.0.1:{page.port}/?token={token}")
+    for page in pages.values():
+        tab.goto(f"http://127.0.0.1:{page.port}/")
+        expect(tab.locator("#connection")).to_have_text("connected")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", sorted(SIZES))
 def test_it_fits_its_screen_and_is_accessible(serve: Serve, standing: Standing, browser: Browser, size: str, scheme: str) -> None:

@@ -130,6 +130,10 @@ UPGRADE = (b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Versio
         ([b"GET / HTTP/1.1", b"Host: localhost", b"Cookie: edge_node_token=right", b"Cookie: edge_node_token=right"], 401),
         ([b"GET //[?token=wrong HTTP/1.1", b"Host: localhost"], 401),
         ([b"GET / HTTP/1.1", b"Host: localhost", b'Cookie: of_another={"a": [1]}; edge_node_token=right'], 200),
+        ([b"GET / HTTP/1.1", b"Host: localhost:8470", b"Cookie: edge_node_token_8470=right; edge_node_token=wrong"], 200),
+        ([b"GET / HTTP/1.1", b"Host: localhost:8471", b"Cookie: edge_node_token_8470=right"], 401),
+        ([b"GET / HTTP/1.1", b"Host: localhost:99999", b"Cookie: edge_node_token=right"], 421),
+        ([b"GET / HTTP/1.1", b"Host: localhost:x", b"Cookie: edge_node_token=right"], 421),
     ],
 )
 def test_headers_that_stand_twice_or_are_none_are_turned_away_like_wrong_ones(serve: Serve, lines: list[bytes], status: int) -> None:
@@ -242,8 +246,8 @@ def test_beyond_loopback_a_token_is_needed_and_becomes_a_cookie(serve: Serve) ->
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
-    assert get(page.port, Cookie=f"{COOKIE}=right").status == 200
-    with view(page.port, Cookie=f"{COOKIE}=right") as viewer:
+    assert get(page.port, Cookie=f"{COOKIE}_{page.port}=right").status == 200
+    with view(page.port, Cookie=f"{COOKIE}_{page.port}=right") as viewer:
         assert next_of(viewer, "hello")["facts"]["node"] == "hall"
 
 
@@ -256,9 +260,9 @@ def test_a_token_is_made_up_and_shown_once_when_none_is_given(serve: Serve, capl
 def test_an_empty_token_opens_the_page_to_nobody(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     page = serve("web.host=0.0.0.0", token="")
     assert "?token=" in caplog.text
-    assert get(page.port, Cookie=f"{COOKIE}=").status == 401
+    assert get(page.port, Cookie=f"{COOKIE}_{page.port}=").status == 401
     assert get(page.port, "/?token=").status == 401
-    assert refused(page.port, Cookie=f"{COOKIE}=") == 401
+    assert refused(page.port, Cookie=f"{COOKIE}_{page.port}=") == 401
 
 
 @pytest.mark.parametrize(("host", "told"), [("0.0.0.0", True), ("127.0.0.1", False)])
