@@ -103,7 +103,7 @@ class RotatingFile:
 
     def _is_due(self) -> bool:
         too_big = 0 < self._max_bytes <= self._bytes
-        too_old = 0 < self._max_age_s <= time.monotonic() - self._opened_s
+        too_old = 0 < self._max_age_s <= time.monotonic() - self._begun_s
         return self._bytes > 0 and (too_big or too_old)
 
     def _open(self) -> None:
@@ -111,7 +111,7 @@ class RotatingFile:
         self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         _lock(self._handle)
         self._bytes = _without_torn_line(self._path, self._handle)
-        self._opened_s = time.monotonic()
+        self._begun_s = time.monotonic() - _age_s(self._path, self._bytes)
         self._gzip = GzipLines() if self._compressed else None
 
     def _cut_off_half_a_line(self) -> None:
@@ -164,6 +164,14 @@ def _is_one_torn_line(path: Path, compressed: bool) -> bool:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _age_s(path: Path, size: int) -> float:
+    """How long ago the first of its messages was made, as far as the clock can be trusted."""
+    try:
+        return max(0.0, time.time() - first_message(path)["ts"]) if size else 0.0
+    except RecordingError:
+        return 0.0
 
 
 def _without_torn_line(path: Path, handle: int) -> int:

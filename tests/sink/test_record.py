@@ -15,6 +15,7 @@ from edge_node.config.models import Record
 from edge_node.errors import SinkError
 from edge_node.health import Health
 from edge_node.recordings.read import read_recording
+from edge_node.sink.messages import encode_pose
 from edge_node.sink.record import RecordSink
 from edge_node.sink.record_file import RotatingFile
 from tests.recordings.made import killed_writer, lines, people, write_recording
@@ -103,6 +104,23 @@ def test_rotation_by_age(tmp_path, monkeypatch):
     file.close()
     assert seqs(tmp_path / "a.jsonl.1") == [0, 1]
     assert seqs(tmp_path / "a.jsonl") == [2]
+
+
+def test_the_age_of_a_recording_that_is_continued_counts_from_its_first_message(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(encode_pose(people(0, t0=time.time() - 3600)) + b"\n")
+    record(path, [1], max_age_s=7200)
+    assert seqs(path) == [0, 1]
+    record(path, [2], max_age_s=1800)
+    assert (seqs(path), seqs(tmp_path / "a.jsonl.1")) == ([2], [0, 1])
+
+
+@pytest.mark.parametrize("t0", [0.0, 4e9])
+def test_a_clock_that_was_wrong_costs_a_recording_no_line(tmp_path, t0):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(encode_pose(people(0, t0=t0)) + b"\n")
+    record(path, [1, 2], max_age_s=1800)
+    assert [seq for file in sorted(tmp_path.iterdir(), reverse=True) for seq in seqs(file)] == [0, 1, 2]
 
 
 def test_a_line_that_a_power_cut_tore_is_cut_off_before_recording_goes_on(tmp_path):
