@@ -34,7 +34,7 @@ class Requests:
         if not isinstance(request, dict):
             return _answer(None, reason="expected an object")
         if request.get("type") == "view":
-            viewer.wants_image = request.get("image") is True and self._settings.current.web.show_image
+            viewer.choose(image=request.get("image") is True and self._settings.current.web.show_image)
             return None
         try:
             return self._change(request)

@@ -59,15 +59,28 @@ _SECURITY_HEADERS = MappingProxyType(
 
 
 class Viewer:
-    """One open page. ``wants_image`` is what its viewer chose."""
+    """One open page."""
 
     def __init__(self) -> None:
-        self.wants_image = False
+        self._wants_image = False
         self._waiting: dict[str, str | bytes] = {}
         self._news = asyncio.Event()
 
+    @property
+    def wants_image(self) -> bool:
+        """What its viewer chose."""
+        return self._wants_image
+
+    def choose(self, image: bool) -> None:
+        """From now on with camera pictures or without; one that waits is not sent any more."""
+        self._wants_image = image
+        if not image:
+            self._waiting.pop("image", None)
+
     def put(self, kind: str, message: str | bytes) -> None:
         """Leave a message for the viewer; it replaces one of the same kind that was not sent yet."""
+        if kind == "image" and not self._wants_image:
+            return
         self._waiting[kind] = message
         self._news.set()
 

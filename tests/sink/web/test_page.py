@@ -313,6 +313,26 @@ def test_a_lost_connection_is_told_and_comes_back(serve: Serve, standing: Standi
     until(tab, "edgeNodeDrawn.seq === 7")
 
 
+def test_nobody_is_said_to_be_in_view_without_camera_or_connection(serve: Serve, standing: Standing, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    people, canvas = tab.locator("#people"), tab.locator("#canvas")
+    with feeding(page, standing):
+        expect(people).to_have_text("1 person in view")
+    page.health.problem("camera", "no frame for 5 s")
+    tab.wait_for_timeout(1100)
+    page.sink.tick()
+    expect(people).to_have_text("the camera gives no pictures")
+    expect(canvas).to_have_css("opacity", "0.4")
+    page.health.problem("camera", None)
+    with feeding(page, standing):
+        expect(people).to_have_text("1 person in view")
+        expect(canvas).to_have_css("opacity", "1")
+    page.sink.finish(drain=False)
+    expect(people).to_have_text("not known: the connection is lost")
+    expect(canvas).to_have_css("opacity", "0.4")
+
+
 def test_a_page_that_finds_no_place_says_so_and_gets_one_when_there_is(serve: Serve, browser: Browser) -> None:
     page = serve("web.max_viewers=1")
     first = open_tab(browser, page)

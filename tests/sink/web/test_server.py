@@ -1,5 +1,6 @@
 """The page's server: what it answers to whom, and that no viewer holds anything back."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -22,6 +23,7 @@ from edge_node.data import People
 from edge_node.errors import SinkError
 from edge_node.sink.web.access import COOKIE
 from edge_node.sink.web.listening import BESIDE_VIEWERS, Room
+from edge_node.sink.web.server import Viewer
 from edge_node.tuning import BURST, TOO_MANY
 
 Serve = Callable[..., Any]
@@ -465,6 +467,17 @@ def test_a_picture_of_any_shape_can_be_shown(serve: Serve, standing: Standing, s
         while isinstance(picture := viewer.recv(timeout=5), str):
             pass
         assert picture[8:10] == b"\xff\xd8"
+
+
+def test_a_picture_that_waits_is_not_sent_to_a_viewer_who_switched_them_off() -> None:
+    viewer = Viewer()
+    viewer.put("image", b"not asked for")
+    viewer.choose(image=True)
+    viewer.put("image", b"asked for")
+    viewer.put("pose", "a pose")
+    viewer.choose(image=False)
+    viewer.put("image", b"already encoded")
+    assert asyncio.run(viewer.take()) == ["a pose"]
 
 
 def test_a_viewer_who_asks_for_pictures_that_are_not_allowed_gets_none(serve: Serve, standing: Standing) -> None:

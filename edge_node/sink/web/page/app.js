@@ -101,6 +101,7 @@ function plotStages(stages) {
 }
 
 function showHealth(health) {
+  if (health.problems.camera) scene.outdated("the camera gives no pictures");
   fpsPlot.add([health.fps]);
   byId("fps-now").textContent = health.fps.toFixed(1);
   const rows = {
@@ -142,6 +143,7 @@ function element(tag, text) {
 function tell(state, text) {
   const shown = byId("connection");
   shown.dataset.state = state;
+  if (state === "lost") scene.outdated("not known: the connection is lost");
   if (shown.textContent !== text) shown.textContent = text; // it is read out each time
 }
 

@@ -40,6 +40,7 @@ export class Scene {
 
   pose(message) {
     this.last = message;
+    this.outdated(null);
     this.tellPeople(message.pose.people);
     this.drawSoon();
   }
@@ -162,11 +163,22 @@ export class Scene {
     if (closed) this.context.closePath();
   }
 
+  // What is shown is no longer how it is, and why; null: it is.
+  outdated(why) {
+    this.canvas.classList.toggle("outdated", Boolean(why));
+    if (!why) return;
+    this.told = -TELL_MS;
+    this.tell(why);
+  }
+
   tellPeople(people) {
     const now = performance.now();
     if (now - this.told < TELL_MS) return;
     this.told = now;
-    const text = people.length ? `${people.length} ${people.length === 1 ? "person" : "people"} in view` : "nobody in view";
+    this.tell(people.length ? `${people.length} ${people.length === 1 ? "person" : "people"} in view` : "nobody in view");
+  }
+
+  tell(text) {
     if (this.people.textContent !== text) this.people.textContent = text;
   }
 
