@@ -61,13 +61,16 @@ class Requests:
 
         Raises ``ConfigError`` when another one was.
         """
-        change = plan(file, self._settings.overlay)
+        tuned = self._settings.overlay
+        change = plan(file, tuned)
         if shown is not None and shown != change.diff:
             raise ConfigError(["not saved: what would change is no longer what was shown; look at it again"])
         if shown is not None and change.diff:
             write(change)
             self._settings.reload()
-            self._settings.reset()
+            for key, value in tuned.items():
+                if self._settings.overlay.get(key) == value:  # what was tuned again meanwhile, over MQTT, is not in the file
+                    self._settings.reset(key)
         return change.diff
 
 

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from edge_node.config.load import load
+from edge_node.config.save import Change, write
 from edge_node.data import People
 from edge_node.errors import SinkError
 from edge_node.sink.web.access import COOKIE
@@ -398,6 +399,23 @@ def test_only_the_difference_that_was_shown_is_saved(serve: Serve) -> None:
             assert ask(viewer, type="save", shown=seen)["reason"].startswith("not saved: what would change is no longer what was shown")
     assert page.file.read_text() == before
     assert page.settings.current.pose.max_people == 2
+
+
+def test_what_is_tuned_while_the_file_is_written_stays_tuned(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = serve()
+
+    def write_slowly(change: Change) -> None:
+        write(change)
+        page.settings.set("pose.max_people", 3)
+        page.settings.set("log.level", "debug")
+
+    monkeypatch.setattr("edge_node.sink.web.requests.write", write_slowly)
+    page.settings.set("pose.max_people", 2)
+    page.settings.set("pose.nms", "parametric")
+    with view(page.port) as viewer:
+        ask(viewer, type="save", shown=ask(viewer, type="save")["value"])
+    assert page.settings.overlay == {"pose.max_people": 3, "log.level": "debug"}
+    assert page.settings.current.pose.max_people == 3
 
 
 def test_tuning_can_be_switched_off(serve: Serve) -> None:
