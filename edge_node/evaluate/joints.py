@@ -111,7 +111,7 @@ class _Motion:
         count = max(len(self.velocity) - abs(lag), 0)
         start = max(-lag, 0)
         parts = (self.velocity[start:][:count], self.acceleration[start:][:count], self.found[max(lag, 0) :][:count])
-        known = np.logical_and.reduce([np.isfinite(part) for part in parts])
+        known = np.isfinite(np.stack(parts)).all(axis=0)
         return parts[0][known], parts[1][known], parts[2][known]
 
 

@@ -194,7 +194,7 @@ def _candidates(heatmap: Quantised) -> tuple[Floats, Floats, Floats]:
     joint = flat % joints
     flat = flat[np.argsort(joint.astype(np.uint8), kind="stable")]
     counts = np.bincount(joint, minlength=joints)
-    most = max(int(counts.max()), 1)
+    most = max(1, *counts.tolist())
     place = np.arange(flat.size) + np.repeat(np.arange(joints) * most - np.cumsum(counts) + counts, counts)
     cell = flat // joints
     row = cell // columns

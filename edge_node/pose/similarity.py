@@ -65,12 +65,15 @@ def oks(a: KeypointArray, b: KeypointArray, area_px: Floats, threshold: float, l
     x += y
     x *= (-1 / (looseness**2 * area_px))[:, None] * _ONE_BY_TWICE_VARIANCE
     counted = np.minimum(a[:, None, :, 2], b[None, :, :, 2]) >= threshold
-    count = counted.sum(axis=-1)
+    count = counted.sum(axis=-1, dtype=np.float32)
     few = count < 3
     if few.any():
         counted[few] = True
         count[few] = counted.shape[-1]
-    similarity: Floats = (np.exp(x, out=x) * counted).sum(axis=-1) / count
+    np.exp(x, out=x)
+    x *= counted
+    similarity: Floats = x.sum(axis=-1)
+    similarity /= count
     return similarity
 
 

@@ -167,7 +167,7 @@ def _same_person(pose: Pose, seen: list[_Find], threshold: float) -> int | None:
         return None
     known = pose.keypoints_px[None]
     alike = oks(np.stack([f.pose.keypoints_px for f in seen]), known, areas_px(known, threshold), threshold, 2.0)[:, 0]
-    best = int(alike.argmax())
+    best = int(np.argmax(alike))
     return best if alike[best] > SAME_PERSON else None
 
 
