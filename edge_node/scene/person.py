@@ -1,5 +1,6 @@
 """What is remembered of one person between frames."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +69,10 @@ class PersonMemory:
             ts=people.ts,
         )
         return [*events, fall] if fall else events
+
+    def use_zones(self, zones: ZoneMap, gone: Container[str], ts: float) -> list[SceneEvent]:
+        """Go by ``zones`` from now on; returns what happened to those ``gone``."""
+        return [ZoneEvent("zone_left", ts, zone, self.id) for zone in self.zones.use(zones, gone)]
 
     def left(self, ts: float) -> list[SceneEvent]:
         """What happens when this person is no longer there."""

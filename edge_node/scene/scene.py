@@ -40,7 +40,7 @@ class Scene:
         self._people: dict[int, PersonMemory] = {}
         self._count = SteadyCount()
         self._zones = ZoneMap((), 1, 1)
-        self._zones_from: tuple[Sequence[Zone], int, int] | None = None
+        self._zones_from: tuple[Sequence[Zone], int, int] = ((), 1, 1)
         self._said: _Gist | None = None
         self._said_at_s = -math.inf
         self._now: tuple[People, Config] | None = None
@@ -51,8 +51,8 @@ class Scene:
             self._reset()  # what comes once it is switched on again starts afresh
             return Observed()
         at_s = people.media_ns / 1e9
-        self._use_zones(config.state.zones, people.width_px, people.height_px)
-        events = self._update_people(people, config, at_s)
+        events = self._use_zones(people, config.state.zones)
+        events += self._update_people(people, config, at_s)
         events += self._forget(people.ts, at_s, config.state.presence_off_s)
         events = self._update_count(people, config, at_s) + events
         self._now = people, config
@@ -100,13 +100,16 @@ class Scene:
             known = sorted(known, key=lambda m: (at_s - m.last_s, m.first_s))[: self._count.value]
         return sorted(known, key=lambda m: m.id)
 
-    def _use_zones(self, zones: Sequence[Zone], width_px: int, height_px: int) -> None:
-        if self._zones_from is not None and self._zones_from[0] is zones and self._zones_from[1:] == (width_px, height_px):
-            return
-        self._zones_from = (zones, width_px, height_px)
-        self._zones = ZoneMap(zones, width_px, height_px)
-        for memory in self._people.values():
-            memory.zones = ZoneMemory(self._zones)
+    def _use_zones(self, people: People, zones: Sequence[Zone]) -> list[SceneEvent]:
+        """Take over ``zones`` where they changed: who was in one that is gone, or has another outline, has left it."""
+        before, *size = self._zones_from
+        if zones is before and size == [people.width_px, people.height_px]:
+            return []
+        self._zones_from = (zones, people.width_px, people.height_px)
+        self._zones = ZoneMap(zones, people.width_px, people.height_px)
+        # Every change of any key makes the list anew, and mostly the same: who is in a zone that stays does not enter it again.
+        gone = {zone.name for zone in before if zone not in zones}
+        return [event for memory in self._people.values() for event in memory.use_zones(self._zones, gone, people.ts)]
 
     def _update_people(self, people: People, config: Config, at_s: float) -> list[SceneEvent]:
         events: list[SceneEvent] = []

@@ -4,7 +4,7 @@ A zone is entered once somebody's foot point has been inside for a moment, and l
 margin) for a moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import cv2
 import numpy as np
@@ -44,6 +44,13 @@ class ZoneMemory:
     def names(self) -> tuple[str, ...]:
         """Of the zones this person is in."""
         return tuple(name for name, flag in self._flags.items() if flag.value)
+
+    def use(self, zones: ZoneMap, gone: Container[str]) -> list[str]:
+        """Go by ``zones`` from now on, of which those ``gone`` before are new; returns which of the gone ones the person was in."""
+        left = [name for name in self.names if name in gone]
+        kept = {name: flag for name, flag in self._flags.items() if name not in gone}
+        self._flags = {name: kept.get(name) or SteadyFlag(ENTER_S, LEAVE_S) for name in zones.names}
+        return left
 
     def update(self, zones: ZoneMap, foot_px: Point | None, at_s: float) -> list[tuple[str, bool]]:
         """Take in where the person stands (``None``: nothing to go by, so nothing changes); returns (zone, entered) changes."""

@@ -126,6 +126,25 @@ def test_new_zones_take_effect_at_once() -> None:
     assert [e.kind for e in events] == ["zone_entered"]
 
 
+def test_another_key_tuned_or_another_zone_drawn_lets_nobody_enter_a_zone_again() -> None:
+    scene = Scene()
+    film_s = iter(range(0, 100, 2))
+
+    def kinds(config: Config) -> list[str]:
+        begun_s = next(film_s)
+        frames = [people_at(begun_s + i / 30, at(0.2)) for i in range(60)]
+        return [f"{e.kind} {e.zone}" for o in watch(frames, config, scene) for e in o.events if isinstance(e, ZoneEvent)]
+
+    right_half = Zone(name="right", polygon=[(0.5, 0), (1, 0), (1, 1), (0.5, 1)])
+    config = with_zones(LEFT_HALF)
+    assert kinds(config) == ["zone_entered left"]
+    assert kinds(override(config, {"mqtt.pose": False})) == []
+    assert kinds(with_zones(right_half, LEFT_HALF)) == []
+    assert kinds(with_zones(right_half)) == ["zone_left left"]
+    assert kinds(with_zones(LEFT_HALF)) == ["zone_entered left"]
+    assert kinds(with_zones(right_half.model_copy(update={"name": "left"}))) == ["zone_left left"]
+
+
 def test_switched_off_it_says_nothing_and_starts_afresh() -> None:
     scene = Scene()
     off = with_state(enabled=False)
