@@ -12,6 +12,7 @@ from edge_node.errors import SinkError
 from edge_node.health import Health
 from edge_node.sink.certificate import load_own_certificate
 from edge_node.sink.mqtt_session import Listener, Login, MqttVersion, RefusedError, Session
+from edge_node.sink.mqtt_sizes import SizeLimit
 from edge_node.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Link:
         self._auto = config.protocol == "auto"
         first: MqttVersion = "5" if config.protocol == "auto" else config.protocol
         self._protocols: dict[Broker, MqttVersion] = dict.fromkeys(self._brokers, first)
+        self._limits = {broker: SizeLimit() for broker in self._brokers}
         self._login = login
         self._listener = listener
         self._health = health
@@ -91,7 +93,8 @@ class Link:
 
     def _stay_at(self, broker: Broker) -> bool:
         """Connect and stay until the connection is lost. False when the broker did not take us."""
-        session = Session(broker.host, broker.port, self._protocols[broker], self._login, self._listener)
+        protocol, limit_bytes = self._protocols[broker], self._limits[broker].bytes
+        session = Session(broker.host, broker.port, protocol, self._login, self._listener, max_payload_bytes=limit_bytes)
         try:
             session.open()
         except RefusedError as error:
@@ -130,13 +133,18 @@ class Link:
         self._health.fact("mqtt_broker", None)
         if not self._stop.is_set():
             self._health.count("mqtt_connection_lost")
-            self._say_why_not(broker, f"lost the broker at {session.place}{self._reason(session)}")
+            self._say_why_not(broker, f"lost the broker at {session.place}{self._reason(broker, session)}")
 
-    def _reason(self, session: Session) -> str:
+    def _reason(self, broker: Broker, session: Session) -> str:
         """Why a connection was lost, as far as it shows. Many brokers do not say that another client took over."""
         if session.farewell:
             return f": {session.farewell}"
-        self._brief = self._brief + 1 if time.monotonic() - self._connected_at_s < BRIEF_S else 0
+        brief = time.monotonic() - self._connected_at_s < BRIEF_S
+        self._brief = self._brief + 1 if brief else 0
+        too_large = self._limits[broker].lost(session.unread, brief)
+        if too_large is not None:
+            what = f"a message of {len(too_large.payload)} bytes on {too_large.topic}"
+            return f" again and again at {what}: it takes none that large, it seems; they are left out from now on"
         if self._brief < BRIEF_TIMES:
             return ""
         return (

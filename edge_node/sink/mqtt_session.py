@@ -19,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_node.errors import SinkError
 from edge_node.sink.messages import CONTENT_TYPE, SCHEMA_ID
+from edge_node.sink.mqtt_sizes import Unread
 from edge_node.sink.outgoing import Incoming, Outgoing
 
 log = logging.getLogger(__name__)
@@ -91,14 +92,19 @@ class _PackedOnce(Properties):
 class Session:
     """A paho client that connects once. ``lost`` is set when the connection is over, for whatever reason.
 
+    ``max_payload_bytes``: the broker is known to take no larger ones, though it does not say so.
+
     Messages are queued by ``publish``, ``probe`` and ``subscribe`` and go to the network with ``flush``, on the caller's thread: waking
     paho's own network thread for each would add two turns of the scheduler to every pose. Reading, and what cannot be written at
     once, is done by a thread of the session.
     """
 
-    def __init__(self, host: str, port: int, protocol: MqttVersion, login: Login, listener: Listener) -> None:
+    def __init__(
+        self, host: str, port: int, protocol: MqttVersion, login: Login, listener: Listener, *, max_payload_bytes: int | None = None
+    ) -> None:
         self.place = f"{host}:{port}"
         self.protocol = protocol
+        self.unread = Unread()
         self.lost = threading.Event()
         self.farewell: str | None = None
         self._address = (host, port)
@@ -113,6 +119,7 @@ class Session:
         self._said_denied: set[str] = set()
         self._said_oversized = False
         self._properties: dict[tuple[int | None, bytes | None], Properties] = {}
+        self._max_payload_bytes = max_payload_bytes
         self._max_packet_bytes: int | None = None
         self._refused_ids = itertools.count(-1, -1)
         self._client = self._make_client()
@@ -142,8 +149,13 @@ class Session:
         properties = self._properties_of(message.expiry_s, message.correlation) if self.protocol == "5" else None
         if self._max_packet_bytes is not None and _packet_bytes(message, properties) > self._max_packet_bytes:
             return self._refuse(message, self._max_packet_bytes)
+        if self._max_payload_bytes is not None and len(message.payload) > self._max_payload_bytes:
+            return self._refuse(message, self._max_payload_bytes)
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
-        return info.mid if info.rc == paho.MQTT_ERR_SUCCESS else None
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            return None
+        self.unread.sent(info.mid, message)
+        return info.mid
 
     def _refuse(self, message: Outgoing, limit_bytes: int) -> int:
         self._listener.refused(self, message, limit_bytes)
@@ -156,7 +168,9 @@ class Session:
 
         Taking back a subscription that was never made changes nothing, is tiny, and no subscriber sees it.
         """
-        self._client.unsubscribe(self._login.probe_topic)
+        _, packet_id = self._client.unsubscribe(self._login.probe_topic)
+        if packet_id is not None:
+            self.unread.sent(packet_id, None)
 
     def subscribe(self, topic_filter: str) -> None:
         """Ask for messages, QoS 1."""
@@ -245,7 +259,7 @@ class Session:
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
-        client.on_unsubscribe = lambda _client, _data, _mid, _reasons, _properties: self._listener.answered(self)
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
         return client
 
@@ -288,7 +302,12 @@ class Session:
         self._connack.set()
         self.lost.set()
 
+    def _on_unsubscribe(self, _client: paho.Client, _data: Any, mid: int, _reasons: Any, _properties: Properties | None) -> None:
+        self.unread.answered(mid)
+        self._listener.answered(self)
+
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties) -> None:
+        self.unread.answered(mid)
         if reason.is_failure:
             self._denied(f"does not take a message of this node ({reason.getName()})")
         self._listener.acknowledged(self, mid)  # refused or not, sending it again would not help

@@ -1,5 +1,6 @@
 """The MQTT sink against brokers of many kinds: old, strict, encrypted, dying."""
 
+import re
 import shutil
 import subprocess
 import time
@@ -89,6 +90,24 @@ def test_what_is_larger_than_the_broker_says_it_takes_is_named_and_not_sent(mosq
     assert node.health.problems()["mqtt_message"].startswith(said)
     assert node.health.report().counters["mqtt_refused"] >= 1
     assert "mqtt_connection_lost" not in node.health.report().counters
+
+
+@pytest.mark.parametrize("case", [("max_packet_size", "3.1.1"), ("message_size_limit", "5")])
+def test_a_broker_that_hangs_up_at_a_large_message_gets_everything_else(mosquitto_with, ear_at, sender, caplog, case):
+    limit, protocol = case
+    broker = mosquitto_with("allow_anonymous true", f"{limit} 4000")
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}", f"mqtt.protocol={protocol}", HOME_ASSISTANT)
+    wait_for(lambda: "mqtt_message" in node.health.problems())
+    lost = node.health.report().counters["mqtt_connection_lost"]
+    node.run(1.5, 30)
+    wait_for(lambda: ear.of("pose") and ear.of("event/presence"))
+    assert node.health.report().counters["mqtt_connection_lost"] == lost
+    assert node.health.report().counters["mqtt_refused"] >= 1
+    assert "mqtt" not in node.health.problems()
+    size, place = re.search(r"again and again at a message of (\d+) bytes on (\S+):", caplog.text).groups()
+    assert place == "homeassistant/device/edge_node_n1/config"
+    assert f"takes no more than {int(size) - 1} bytes: a message of {size} on {place} is not delivered" in caplog.text
 
 
 def test_a_message_as_large_as_the_broker_takes_is_sent_and_one_byte_more_is_not(mosquitto_with, ear_at, sender):
