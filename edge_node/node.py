@@ -144,7 +144,7 @@ class Node:
             from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415
 
             actions = {"restart": lambda: self.ask(Wish.RESTART)}
-            sink = mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions, configuration=self._file)
+            sink = mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions)
             yield sink, lossless
         if config.record.path:
             from edge_node.sink.record import RecordSink  # noqa: PLC0415

@@ -9,7 +9,7 @@ import sys
 
 from edge_node import log, paths
 from edge_node.commands.argument_types import positive
-from edge_node.commands.settings_arguments import add_settings_arguments, configuration_file, loader
+from edge_node.commands.settings_arguments import add_settings_arguments, configuration_file, loader, naming_file
 from edge_node.config.settings import Settings
 from edge_node.interrupt import ended_at_once_by_ctrl_c
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     _share_memory_between_threads()
     faulthandler.enable()  # systemd's watchdog sends SIGABRT: every thread's stack goes to the journal
     with ended_at_once_by_ctrl_c():
-        settings = Settings(loader(arguments), paths.state_directory())
+        settings = Settings(loader(arguments), paths.state_directory(), naming_file(arguments))
         log.configure(settings.current.log)
         from edge_node.node import Node  # noqa: PLC0415 - a wrong configuration is told before the heavy imports
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edge_node.config.files import flow
-from edge_node.config.load import NOT_UTF8, load
+from edge_node.config.load import NOT_UTF8, load, origins
 from edge_node.config.models import Config
 from edge_node.errors import ConfigError, UsageError
 from edge_node.filesystem import exists
@@ -31,6 +31,13 @@ def configuration_file(arguments: argparse.Namespace) -> Path | None:
     """The file to read: the one given, else the system's if there is one."""
     given: Path | None = arguments.config
     return given or (SYSTEM_FILE if exists(SYSTEM_FILE, lambda why: ConfigError([why])) else None)
+
+
+def naming_file(arguments: argparse.Namespace) -> Path | None:
+    """The configuration file where the node's name is up to it, and so known to be one node's; ``None`` where a variable or ``--set``
+    names the node: they may name several with one file.
+    """
+    return None if "node" in origins(None, os.environ, arguments.overrides) else configuration_file(arguments)
 
 
 def overrides_of(values: Mapping[str, object]) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_node.config.former_name import former_name, remember
 from edge_node.config.keys import all_keys, json_value_of, live_keys, suggest, value_of
 from edge_node.config.load import override
 from edge_node.config.models import Config
@@ -36,18 +37,21 @@ class Settings:
     """Holds the configuration in force. All methods may be called from any thread.
 
     ``load`` reads the user's file afresh. ``state_directory`` keeps the overlay, and whatever else the node must know again, over
-    restarts; without one all of that is of this run only.
+    restarts; without one all of that is of this run only. ``configuration``: the file that names the node, by which it is known again
+    under another name; ``None`` where something else names it.
     """
 
-    def __init__(self, load: Callable[[], Config], state_directory: Path | None = None) -> None:
+    def __init__(self, load: Callable[[], Config], state_directory: Path | None = None, configuration: Path | None = None) -> None:
         self._load = load
         self._lock = threading.Lock()
         self._file = load()
         self._state_directory = state_directory
+        self._configuration = configuration
         self._overlay_path = overlay_file(state_directory, self._file.node.name) if state_directory else None
         if self._overlay_path is not None:
-            _take_over(self._overlay_path)
+            self._take_over_former(self._overlay_path)
         self._overlay = self._read_overlay()
+        self._remember_name()
         self._current = override(self._file, self._overlay)
 
     @property
@@ -59,6 +63,11 @@ class Settings:
     def state_directory(self) -> Path | None:
         """Where the node keeps what it must know again after a restart; ``None`` for a run that leaves nothing behind."""
         return self._state_directory
+
+    @property
+    def configuration(self) -> Path | None:
+        """The file by which the node is known again when its name changes; ``None`` where it is not."""
+        return self._configuration
 
     @property
     def overlay(self) -> Mapping[str, Any]:
@@ -83,6 +92,7 @@ class Settings:
             if overlay != self._overlay:  # a request repeated costs no write to the SD card
                 self._write_overlay(overlay)
                 self._overlay, self._current = overlay, current
+                self._remember_name()
             return json_value_of(self._current, key)
 
     def reset(self, key: str | None = None) -> None:
@@ -113,6 +123,19 @@ class Settings:
                 self._overlay = self._read_overlay()
             self._current = override(self._file, self._overlay)
             return Reloaded(applied, tuple(key for key in changed if key not in applied))
+
+    def _take_over_former(self, overlay: Path) -> None:
+        """Where there is no ``overlay`` yet, what was tuned when the node had another name, or files had none, is in it from now on."""
+        _take_over(overlay.with_name(_FILE_OF_ANY_NODE), overlay)
+        if self._configuration is not None:
+            former = former_name(overlay.parent, self._configuration)
+            if former is not None:
+                _take_over(overlay_file(overlay.parent, former), overlay)
+
+    def _remember_name(self) -> None:
+        """Under which name there is something tuned."""
+        if self._overlay and self._state_directory is not None and self._configuration is not None:
+            remember(self._state_directory, self._configuration, self._file.node.name)
 
     def _read_overlay(self) -> dict[str, Any]:
         """The overlay on disk. One that cannot be read or does not fit (any more) is said in the log, and the file's values hold."""
@@ -155,9 +178,8 @@ def overlay_file(state_directory: Path, node: str) -> Path:
     return state_directory / f"overlay-{node}.json"
 
 
-def _take_over(overlay: Path) -> None:
-    """Where there is no ``overlay``, what was tuned under the file's former name is this node's."""
-    former = overlay.with_name(_FILE_OF_ANY_NODE)
+def _take_over(former: Path, overlay: Path) -> None:
+    """Where there is no ``overlay``, what was tuned is in ``former``."""
     try:
         if not overlay.exists():
             former.replace(overlay)

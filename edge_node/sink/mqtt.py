@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 from edge_node import paths
 from edge_node.config.models import Config, Mqtt
@@ -221,16 +220,14 @@ def mqtt_sink(
     lossless: bool = False,
     actions: Mapping[str, Action] | None = None,
     more: Sequence[Speaker] = (),
-    configuration: Path | None = None,
 ) -> MqttSink:
     """The sink with everything a node says: itself, the scene, its tunable values, and ``more``.
 
     ``about`` is asked now and then for what ``info`` says. ``actions``: what ``cmd/<verb>`` can do besides reload,
-    reset_tuning, announce and remove_discovery; called on the sink's thread. ``configuration``: the node's file. Raises ``SinkError``
-    when the TLS files cannot be used.
+    reset_tuning, announce and remove_discovery; called on the sink's thread. Raises ``SinkError`` when the TLS files cannot be used.
     """
     node = NodeSpeaker(settings, health, about)
-    home = HomeAssistantSpeaker(settings, settings.state_directory, configuration)
+    home = HomeAssistantSpeaker(settings, settings.state_directory, settings.configuration)
     tuning = Tuning(settings, {"announce": home.announce, "remove_discovery": home.withdraw, **(actions or {})})
     speakers: list[Speaker] = [node, TuningSpeaker(settings, tuning), SceneSpeaker(settings, node.boot), home, *more]
     return MqttSink(settings, health, speakers, node.will(), lossless)

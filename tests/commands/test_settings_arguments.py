@@ -1,9 +1,11 @@
 """What verbs lay over the configuration is read back as it was given."""
 
+import argparse
+
 import pytest
 
 from edge_node.cli import main
-from edge_node.commands.settings_arguments import overrides_of
+from edge_node.commands.settings_arguments import add_settings_arguments, naming_file, overrides_of
 from edge_node.config.load import load
 from edge_node.errors import UsageError
 
@@ -22,6 +24,17 @@ def test_a_name_that_is_not_utf8_is_refused() -> None:
 
 def test_numbers_and_switches_stay_so_and_what_was_not_given_is_left_out() -> None:
     assert overrides_of({"mqtt.port": 1884, "mqtt.enabled": False, "camera.source": None}) == ["mqtt.port=1884", "mqtt.enabled=false"]
+
+
+@pytest.mark.parametrize("words", [["--set", "node.name=b"], ["--set", "node={name: b}"]])
+def test_a_node_is_known_by_the_file_that_names_it_only(tmp_path, monkeypatch, words) -> None:
+    parser = argparse.ArgumentParser()
+    add_settings_arguments(parser)
+    file = tmp_path / "edge-node.yaml"
+    assert naming_file(parser.parse_args(["-c", str(file)])) == file
+    assert naming_file(parser.parse_args(["-c", str(file), *words])) is None
+    monkeypatch.setenv("EDGE_NODE__NODE__NAME", "b")
+    assert naming_file(parser.parse_args(["-c", str(file)])) is None
 
 
 def test_the_demonstration_takes_a_clip_of_any_name(shared, capfd, tmp_path, monkeypatch) -> None:

@@ -14,8 +14,8 @@ from edge_node.errors import ConfigError
 NAME = Config().node.name
 
 
-def settings(state: Path | None = None, *overrides: str) -> Settings:
-    return Settings(lambda: load(None, {}, overrides), state)
+def settings(state: Path | None = None, *overrides: str, configuration: Path | None = None) -> Settings:
+    return Settings(lambda: load(None, {}, overrides), state, configuration)
 
 
 def test_a_tuned_value_is_in_force_at_once_and_after_a_restart(tmp_path: Path) -> None:
@@ -61,6 +61,38 @@ def test_what_was_tuned_when_files_had_no_nodes_name_is_taken_over_once(tmp_path
     assert settings(tmp_path, "node.name=one").current.pose.max_people == 2
     settings(tmp_path, "node.name=one").reset()
     assert settings(tmp_path, "node.name=one").overlay == settings(tmp_path, "node.name=two").overlay == {}
+
+
+def people(state: Path, name: str, configuration: Path | None) -> int:
+    return settings(state, f"node.name={name}", configuration=configuration).current.pose.max_people
+
+
+def test_a_renamed_node_keeps_what_was_tuned_and_nobody_else_gets_it(tmp_path: Path) -> None:
+    one_file, other_file = Path("/etc/one.yaml"), Path("/etc/other.yaml")
+    settings(tmp_path, "node.name=old", configuration=one_file).set("pose.max_people", 2)
+    assert people(tmp_path, "stranger", other_file) == people(tmp_path, "stranger", None) == Config().pose.max_people
+    assert people(tmp_path, "new", one_file) == 2
+    assert people(tmp_path, "newest", one_file) == 2
+    assert people(tmp_path, "old", one_file) == 2
+
+
+def test_a_node_renamed_to_one_that_was_tuned_keeps_that_ones_values(tmp_path: Path) -> None:
+    file = Path("/etc/one.yaml")
+    settings(tmp_path, "node.name=new").set("pose.max_people", 3)
+    settings(tmp_path, "node.name=old", configuration=file).set("pose.max_people", 2)
+    assert people(tmp_path, "new", file) == 3
+
+
+def test_what_an_older_program_tuned_is_found_after_a_change_of_name_too(tmp_path: Path) -> None:
+    file = Path("/etc/one.yaml")
+    settings(tmp_path, "node.name=old").set("pose.max_people", 2)
+    assert people(tmp_path, "old", file) == 2
+    assert people(tmp_path, "new", file) == 2
+
+
+def test_a_node_on_which_nothing_was_tuned_leaves_no_file(tmp_path: Path) -> None:
+    assert settings(tmp_path, configuration=Path("/etc/one.yaml")).overlay == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_reset_gives_back_the_files_values(tmp_path: Path) -> None:

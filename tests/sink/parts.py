@@ -148,7 +148,7 @@ class Sender:
     """A node's MQTT half: settings, health, the sink on its own thread, and frames made up on demand."""
 
     def __init__(self, *options, lossless=False, speakers=(), actions=None, configuration=None):
-        self.settings = Settings(lambda: load(None, {}, ["node.name=n1", *options]), paths.state_directory())
+        self.settings = Settings(lambda: load(None, {}, ["node.name=n1", *options]), paths.state_directory(), configuration)
         self.health = Health()
         self.sink = mqtt_sink(
             self.settings,
@@ -157,7 +157,6 @@ class Sender:
             lossless=lossless,
             more=speakers,
             actions=actions,
-            configuration=configuration,
         )
         self.failures = []
         self.thread = SinkThread(self.sink, self.health, lossless, self.failures.append)
