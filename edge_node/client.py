@@ -19,13 +19,12 @@ from typing import Any, Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
-from pydantic import TypeAdapter, ValidationError
 
 from edge_node.data import People
 from edge_node.errors import EdgeNodeError, MessageError
 from edge_node.log import harmless
 from edge_node.sink import messages
-from edge_node.sink.messages import ROOT, people_in, read_pose
+from edge_node.sink.messages import ROOT, people_in, read, read_pose
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +32,6 @@ KEPT_POSES = 256
 CONNECT_TIMEOUT_S = 5.0
 RATE_WINDOW_S = 2.0
 HEARD = ("status", "info", "health", "state", "event/+", "pose")
-_READERS: Mapping[str, TypeAdapter[Any]] = {
-    kind: TypeAdapter(messages.PAYLOADS[kind]) for kind in ("status", "info", "health", "state", "event")
-}
 _FIELDS = {"pose": "people", "event": "last_event"}
 
 
@@ -96,6 +92,7 @@ class Client:
         self._poses: queue.SimpleQueue[tuple[str, People]] = queue.SimpleQueue()
         self._ready = threading.Event()
         self._refusal: str | None = None
+        self._not_understood: set[str] = set()
         # MQTT 3.1.1: every broker knows it.
         self._paho = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)
         self._paho.reconnect_delay_set(1, 5)
@@ -104,13 +101,15 @@ class Client:
         if tls is not None:
             self._paho.tls_set_context(tls)
         self._paho.on_connect = self._on_connect
-        self._paho.on_subscribe = lambda *_: self._ready.set()
+        self._paho.on_subscribe = self._on_subscribe
         self._paho.on_message = self._on_message
 
     def __enter__(self) -> Self:
         place = f"{self._address[0]}:{self._address[1]}"
         try:
             self._paho.connect(*self._address)
+        except UnicodeError:  # no name of a host can be such
+            raise ClientError(f"the broker at {place} cannot be reached: Name or service not known") from None
         except (OSError, ValueError) as error:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             raise ClientError(f"the broker at {place} cannot be reached: {reason}") from None
@@ -150,6 +149,11 @@ class Client:
             self._refusal = None
             client.subscribe(self._filters)
 
+    def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
+        if all(reason.is_failure for reason in reasons):
+            self._refusal = "does not let us listen to nodes: its access list denies it"
+        self._ready.set()
+
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         node, _, suffix = message.topic.removeprefix(ROOT + "/").partition("/")
         kind = suffix.partition("/")[0]
@@ -157,16 +161,23 @@ class Client:
             self._forget(node, kind)
             return
         try:
-            content = decode_pose(message.payload) if kind == "pose" else _READERS[kind].validate_json(message.payload)
-        except (MessageError, ValidationError) as error:
-            log.warning("%s is not understood: %s", harmless(message.topic), harmless(str(error).replace("\n", " ")))
+            content = decode_pose(message.payload) if kind == "pose" else read(kind, message.payload)
+        except MessageError as error:
+            self._tell_not_understood(message.topic, error)
             return
+        self._not_understood.discard(message.topic)
         self._note(node, _FIELDS.get(kind, kind), content)
         if isinstance(content, People):
             while self._poses.qsize() >= KEPT_POSES:
                 with suppress(queue.Empty):  # the program that reads them may be faster
                     self._poses.get_nowait()
             self._poses.put((node, content))
+
+    def _tell_not_understood(self, topic: str, error: MessageError) -> None:
+        """Once, until something on this topic is understood again: a node of a later version says 30 such poses a second."""
+        if topic not in self._not_understood:
+            self._not_understood.add(topic)
+            log.warning("%s is not understood: %s", harmless(topic), harmless(str(error).replace("\n", " ")))
 
     def _note(self, node: str, field: str, content: Any) -> None:
         with self._lock:

@@ -293,6 +293,12 @@ def _named(numbers: list[float]) -> list[NamedKeypoint]:
 
 def read_pose(payload: bytes | bytearray) -> Pose:
     """The pose message that ``payload`` is, in either layout. Raises ``MessageError``."""
+    message: Pose = read("pose", payload)
+    return message
+
+
+def read(kind: str, payload: bytes | bytearray) -> Any:
+    """The message of this ``kind``, a key of ``PAYLOADS``, that ``payload`` is. Raises ``MessageError``."""
     try:
         content = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
@@ -301,7 +307,7 @@ def read_pose(payload: bytes | bytearray) -> Pose:
     if isinstance(version, int) and version > VERSION:
         raise MessageVersionError(f"a message of version {version}; this program reads version {VERSION}")
     try:
-        return _pose_adapter().validate_python(content)
+        return _adapter(kind).validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -344,5 +350,5 @@ def _box(sides: list[float]) -> tuple[float, float, float, float]:
 
 
 @cache
-def _pose_adapter() -> TypeAdapter[Pose]:
-    return TypeAdapter(Pose)
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(PAYLOADS[kind])

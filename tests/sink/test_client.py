@@ -2,6 +2,7 @@ import json
 import logging
 import queue
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -61,6 +62,24 @@ def test_a_pose_of_an_impossible_time_is_refused_and_the_next_one_comes(broker, 
         node, people = next(client.poses(timeout_s=5))
     assert (node, people.seq, people.ts) == ("n1", 7, 1_700_000_000.25)
     assert f"edge_node/v1/n1/pose is not understood: {field}: input should be less than" in caplog.text
+
+
+def test_what_is_not_understood_is_told_in_one_line_and_once_until_it_is_again(broker, caplog):
+    good = encode_pose(people_of(person(1)))
+    later = orjson.dumps({**orjson.loads(good), "v": 2})
+    sent = [("status", b"{}")] * 3 + [("health", b'{"ts": 1e999}'), ("state", b'{"v": 2}')]
+    sent += [("pose", payload) for payload in (later, later, good, later, good)]
+    with Client("127.0.0.1", broker.port) as client:
+        for suffix, payload in sent:
+            client._paho.publish(f"edge_node/v1/n1/{suffix}", payload).wait_for_publish()
+        assert len(list(zip(client.poses(timeout_s=5), range(2), strict=False))) == 2
+    assert [record.getMessage().removeprefix("edge_node/v1/n1/") for record in caplog.records] == [
+        "status is not understood: v: field required",
+        "health is not understood: not JSON (number is infinity when parsed as double)",
+        "state is not understood: a message of version 2; this program reads version 1",
+        "pose is not understood: a message of version 2; this program reads version 1",
+        "pose is not understood: a message of version 2; this program reads version 1",
+    ]
 
 
 def test_poses_come_typed_and_the_fleet_shows_every_node(broker, sender, caplog):
@@ -139,6 +158,21 @@ def test_a_broker_that_is_not_there_is_said():
 def test_a_refused_login_is_said(mosquitto_with):
     strict = mosquitto_with("allow_anonymous false")
     with pytest.raises(ClientError, match="refused the login: Not authorized"), Client("127.0.0.1", strict.port):
+        pass
+
+
+def test_a_host_name_that_is_none_is_said():
+    with pytest.raises(ClientError, match=r"the broker at a\.\.b:1883 cannot be reached: Name or service not known"), Client("a..b"):
+        pass
+
+
+def test_an_access_list_that_denies_everything_is_said(mosquitto_with, tmp_path):
+    plugin = next(Path("/usr/lib").rglob("mosquitto_dynamic_security.so"))
+    roles = tmp_path / "roles.json"
+    access = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
+    roles.write_text(json.dumps({"defaultACLAccess": access, "clients": [], "groups": [], "roles": []}))
+    strict = mosquitto_with("allow_anonymous true", f"plugin {plugin}", f"plugin_opt_config_file {roles}")
+    with pytest.raises(ClientError, match="does not let us listen to nodes"), Client("127.0.0.1", strict.port):
         pass
 
 
