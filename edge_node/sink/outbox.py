@@ -4,9 +4,10 @@ While the broker is there, a message waits for its acknowledgement in memory, or
 outlives the process): nothing is written to the SD card. Once the broker is away, or silent, everything goes into the spool on disk.
 """
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Outbox:
             self._volatile.add(kept)
         except SpoolError as error:
             log.warning("what waits for the broker waits in memory from now on: %s", error)
-            self._volatile = Spool(MEMORY, VOLATILE_BYTES, float("inf"), durable=False)
+            self._leave_ram_disk()
             self._volatile.add(kept)
         if self._publish is None:
             self._to_disk()
@@ -129,19 +130,31 @@ class Outbox:
         if self._disk is None or len(self._volatile) == 0 or time.monotonic() < self._disk_retry_at_s:
             return
         try:
-            waiting = self._volatile.after(0, len(self._volatile))
-            numbers = dict(zip([k.id for k in waiting], self._disk.add(waiting), strict=True))
+            numbers = _copied(self._volatile, self._disk)
             self._volatile.remove(numbers)
         except SpoolError as error:
             self._disk_retry_at_s = time.monotonic() + RETRY_S
             self._say(error)
             return
-        handed = self._handed.pop(self._volatile, 0)
-        self._handed[self._disk] = max([self._handed.get(self._disk, 0), *(new for old, new in numbers.items() if old <= handed)])
-        for under_way in self._under_way.values():
-            if under_way.spool is self._volatile:
-                under_way.spool, under_way.number = self._disk, numbers.get(under_way.number, 0)
+        self._moved(self._volatile, self._disk, numbers)
         self._health.problem("spool", None)
+
+    def _leave_ram_disk(self) -> None:
+        """Have everything that waits there in memory, and nothing left over that a later start would send once more."""
+        left, memory = self._volatile, Spool(MEMORY, VOLATILE_BYTES, float("inf"), durable=False)
+        with contextlib.suppress(SpoolError):  # damaged: it was set aside with all it had, and that was said
+            self._moved(left, memory, _copied(left, memory))
+        memory.forgotten += left.forgotten
+        left.discard()
+        self._volatile = memory
+
+    def _moved(self, source: Spool, target: Spool, numbers: Mapping[int, int]) -> None:
+        """Messages stand in ``target`` now: their old to new ``numbers``. What was under way remains so."""
+        handed = self._handed.pop(source, 0)
+        self._handed[target] = max([self._handed.get(target, 0), *(new for old, new in numbers.items() if old <= handed)])
+        for under_way in self._under_way.values():
+            if under_way.spool is source:
+                under_way.spool, under_way.number = target, numbers.get(under_way.number, 0)
 
     def _say(self, error: SpoolError) -> None:
         text = f"events cannot be saved: {error}; they wait in memory"
@@ -153,3 +166,9 @@ class Outbox:
         if forgotten > self._forgotten:
             self._health.count("mqtt_spool_forgotten", forgotten - self._forgotten)
             self._forgotten = forgotten
+
+
+def _copied(source: Spool, target: Spool) -> dict[int, int]:
+    """Keep in ``target``, too, what waits in ``source``; returns the old to the new numbers. Raises ``SpoolError``."""
+    waiting = source.after(0, len(source))
+    return dict(zip([kept.id for kept in waiting], target.add(waiting), strict=True))

@@ -1,5 +1,6 @@
 """Messages that must not be lost, in order, in an SQLite file (or in memory): bounded by size and age, safe against kill and power loss."""
 
+import contextlib
 import logging
 import sqlite3
 import time
@@ -142,6 +143,19 @@ class Spool:
             self._database.close()
             self._database = None
 
+    def discard(self) -> None:
+        """End with everything that is in it, as far as the file can be taken away."""
+        self.close()
+        if self._path != MEMORY:
+            for file in (self._path, *self._beside()):
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
+        self._count = self._bytes = 0
+
+    def _beside(self) -> list[Path]:
+        """What SQLite keeps beside the file."""
+        return [self._path.with_name(self._path.name + suffix) for suffix in ("-wal", "-shm")]
+
     def _read(self, last_id: int, limit: int) -> list[Kept]:
         if self._count == 0:
             return []
@@ -197,8 +211,8 @@ class Spool:
     def _set_aside(self, error: sqlite3.Error) -> None:
         aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns() // 1_000_000}")
         self._path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        for file in self._beside():
+            file.unlink(missing_ok=True)
         log.error("the spool %s cannot be read (%s): set aside as %s; a new one is begun", self._path, error, aside.name)
 
     def _failed(self, error: sqlite3.Error) -> NoReturn:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import time
 
 import pytest
@@ -154,6 +156,35 @@ def test_the_problem_is_gone_when_the_disk_takes_messages_again(make, disk, monk
     assert health.problems() == {}
     outbox.close()
     assert len(make()) == 2
+
+
+FULL_RAM_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from edge_node.config.models import MqttSpool
+from edge_node.health import Health
+from edge_node.sink.outbox import Outbox
+from edge_node.sink.outgoing import Outgoing
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+outbox, sent = Outbox(MqttSpool(), None, Path(sys.argv[1]), Health()), []
+outbox.attach(lambda message: sent.append(int(message.payload)) or len(sent))
+for number in range(60):
+    outbox.add(Outgoing("t", b"%d" % number + b" " * 2000, keep=True))
+outbox.pump()
+largest = max(file.stat().st_size for file in Path(sys.argv[1]).parent.iterdir())
+resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 20_000, resource.RLIM_INFINITY))
+for number in range(60, 90):
+    outbox.add(Outgoing("t", b"%d" % number + b" " * 2000, keep=True))
+while len(outbox):
+    outbox.acknowledged(range(1, len(sent) + 1))
+    outbox.pump()
+assert sent == list(range(90)), sent
+assert not list(Path(sys.argv[1]).parent.iterdir()), "the next start would send it once more"
+"""
+
+
+def test_a_ram_disk_that_is_full_loses_nothing_and_sends_nothing_twice(tmp_path):
+    subprocess.run([sys.executable, "-c", FULL_RAM_DISK, str(tmp_path / "spool")], check=True, timeout=60)
 
 
 def test_what_does_not_fit_is_counted(make):
