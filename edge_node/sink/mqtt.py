@@ -55,6 +55,7 @@ class MqttSink:
         self._link = Link(config.mqtt, _login(config, will), self, health)
         self._outbox = _outbox(settings, health)
         self._session: Session | None = None
+        self._stalled = False
         self._direct: set[int] = set()
         self._refused_topics: set[str] = set()
         self._received: deque[Incoming] = deque(maxlen=MAX_WAITING_INCOMING)
@@ -161,6 +162,7 @@ class MqttSink:
 
     def _use(self, session: Session | None) -> None:
         self._session = session
+        self._stalled = False
         if session is not None:
             self._refused_topics.clear()  # this broker may take more
             self._health.problem(MESSAGE, None)
@@ -196,9 +198,12 @@ class MqttSink:
         if self._session is None:
             return
         stalled = self._lane.stalled_s() > STALLED_S
+        if stalled == self._stalled:  # what the link says of the broker is not ours to take back
+            return
+        self._stalled = stalled
         text = f"the broker at {self._session.place} does not answer; poses wait for it" if stalled else None
-        if self._health.problem("mqtt", text):
-            log.log(logging.WARNING if stalled else logging.INFO, "%s", text or f"the broker at {self._session.place} answers again")
+        self._health.problem("mqtt", text)
+        log.log(logging.WARNING if stalled else logging.INFO, "%s", text or f"the broker at {self._session.place} answers again")
 
     def _all_delivered(self) -> bool:
         return self._lane.drained() and len(self._outbox) == 0

@@ -161,6 +161,16 @@ def test_a_frozen_broker_holds_nothing_back_and_gets_the_newest_pose_afterwards(
     assert node.health.problems() == {}
 
 
+def test_what_is_said_of_a_lost_broker_is_not_taken_back_before_it_is_there_again(broker, sender, caplog):
+    caplog.set_level("INFO")
+    node = sender(f"mqtt.port={broker.port}")
+    node.online()
+    node.health.problem("mqtt", "lost the broker")  # as the link says it a moment before the sink learns of it
+    node.run(0.5, 30)
+    assert node.health.problems() == {"mqtt": "lost the broker"}
+    assert "answers again" not in caplog.text
+
+
 def test_events_of_an_outage_arrive_once_and_in_order(mosquitto_with, tmp_path, ear_at, sender):
     # The broker keeps the subscriber's session over its own end: what comes before the subscriber is back waits for it there.
     broker = mosquitto_with("allow_anonymous true", "persistence true", f"persistence_location {tmp_path}/")
