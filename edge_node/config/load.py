@@ -21,6 +21,8 @@ NOT_UTF8 = "not UTF-8, as a configuration must be; a file of such a name has to 
 Loc = tuple[str | int, ...]
 _SUBJECT = re.compile(r"^\w+ should\b")
 """Of pydantic's messages: Input, String, List; the key stands before them."""
+_COUNTED = re.compile(r" after validation, not .*")
+"""Of what pydantic says of the length of a list."""
 _MAX_DEPTH = 16
 _TOO_DEEP = "nested too deeply or too often"
 _MAX_NODES = 20_000
@@ -254,6 +256,8 @@ def _reason(error: ErrorDetails) -> str:
     if kind == "value_error":  # of our own: says what is given, and leaves out the password of an address
         return str(context["error"])
     wanted = "should be a section of keys" if kind == "model_type" else _SUBJECT.sub("should", error["msg"])
+    if kind in ("too_short", "too_long"):
+        wanted, given = _COUNTED.sub("", wanted), len(given)
     return f"{wanted}, not {shown(given)}"
 
 

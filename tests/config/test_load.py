@@ -77,6 +77,11 @@ def test_an_override_may_go_into_a_nested_section() -> None:
         ),
         ("state:\n  zones:\n  - nam: bed\n", "3:5: state.zones.0.nam: unknown key, did you mean name?"),
         ("record:\n  path: ''\n", "2:3: record.path: should have at least 1 character, not ''"),
+        (
+            "state:\n  zones: [{name: a, polygon: [[0, 0], [1, 0]]}]\n",
+            "2:21: state.zones.0.polygon: should have at least 3 items, not 2",
+        ),
+        (f"mqtt:\n  tls:\n    alpn: [{', '.join('a' * 33)}]\n", "3:5: mqtt.tls.alpn: should have at most 32 items, not 33"),
         ("web:\n  key_file: key.pem\n", "2:3: web.key_file: there is no certificate_file for this key"),
         ("mqtt:\n  tls:\n    key_file: key.pem\n", "3:5: mqtt.tls.key_file: there is no certificate_file for this key"),
         ("camera:\n  fps: !!timestamp 5\n", "2:3: camera.fps: is not what its tag says"),
