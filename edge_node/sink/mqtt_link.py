@@ -44,6 +44,7 @@ class Link:
         self._why_not: dict[Broker, str] = {}
         self._connected_at_s = 0.0
         self._brief = 0
+        self._said: str | None = None
         self._rounds_refused = 0
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -110,6 +111,9 @@ class Link:
             self._say_why_not(broker, _unreachable(session.place, error))
             return False
         self._connected(session)
+        # Where connections are lost again and again the log is told of one only that stands.
+        if self._brief < BRIEF_TIMES or not session.lost.wait(BRIEF_S):
+            self._say_connected(session)
         session.lost.wait()
         self._lost(broker, session)
         return True
@@ -125,6 +129,9 @@ class Link:
         self._health.fact("mqtt_broker", session.place)
         self._session = session
         self._connected_at_s = time.monotonic()
+
+    def _say_connected(self, session: Session) -> None:
+        self._said = None
         log.info("connected to the broker at %s, MQTT %s%s", session.place, session.protocol, ", TLS" if self._login.tls else "")
 
     def _lost(self, broker: Broker, session: Session) -> None:
@@ -137,10 +144,10 @@ class Link:
 
     def _reason(self, broker: Broker, session: Session) -> str:
         """Why a connection was lost, as far as it shows. Many brokers do not say that another client took over."""
-        if session.farewell:
-            return f": {session.farewell}"
         brief = time.monotonic() - self._connected_at_s < BRIEF_S
         self._brief = self._brief + 1 if brief else 0
+        if session.farewell:
+            return f": {session.farewell}"
         too_large = self._limits[broker].lost(session.unread, brief)
         if too_large is not None:
             what = f"a message of {len(too_large.payload)} bytes on {too_large.topic}"
@@ -155,7 +162,8 @@ class Link:
     def _say_why_not(self, broker: Broker, text: str) -> None:
         self._why_not[broker] = text
         everything = "; ".join(self._why_not.values())
-        if self._health.problem("mqtt", everything):
+        if self._health.problem("mqtt", everything) and text != self._said:
+            self._said = text
             log.warning("%s (trying again)", text)
 
 

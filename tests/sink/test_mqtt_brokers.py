@@ -15,6 +15,7 @@ from edge_node.config.load import load
 from edge_node.config.settings import Settings
 from edge_node.errors import SinkError
 from edge_node.node import Node
+from edge_node.sink import mqtt_link
 from edge_node.sink.mqtt_link import ROUND_WAIT_S
 from edge_node.sink.outgoing import Outgoing
 from tests.sink.parts import free_port, wait_for
@@ -72,6 +73,22 @@ def test_a_second_client_with_the_same_id_is_told_apart_from_an_outage(broker, s
     first.online()
     sender(f"mqtt.port={broker.port}", "mqtt.client_id=twin").online()
     wait_for(lambda: "a second node of this name?" in caplog.text, 20)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_two_nodes_that_push_each_other_out_do_not_flood_the_log(broker, sender, caplog, monkeypatch, protocol):
+    monkeypatch.setattr(mqtt_link, "ROUND_WAIT_S", (0.05, 0.1))
+    caplog.set_level("INFO")
+    options = f"mqtt.port={broker.port}", "mqtt.client_id=twin", f"mqtt.protocol={protocol}"
+    first, second = sender(*options), sender(*options)
+    wait_for(lambda: first.health.report().counters.get("mqtt_connection_lost", 0) >= 20)
+    assert caplog.text.count("lost the broker") <= 10
+    assert caplog.text.count("connected to the broker") <= 10
+    monkeypatch.setattr(mqtt_link, "BRIEF_S", 0.5)
+    second.stop()
+    caplog.clear()
+    wait_for(lambda: "connected to the broker" in caplog.text)
+    assert "mqtt" not in first.health.problems()
 
 
 # ---- limits of a broker
