@@ -25,6 +25,7 @@ BRIEF_S = 10.0
 BRIEF_TIMES = 3
 """So many connections in a row that lasted no longer are no accident."""
 _WANTS_CERTIFICATE = ", and whether it wants a certificate (mqtt.tls.certificate_file)"
+_TAKES_CERTIFICATE = ", and whether it takes this node's certificate (mqtt.tls.certificate_file): who issued it, and until when it holds"
 
 
 class Link:
@@ -198,9 +199,9 @@ def _advice(refusal: RefusedError, tls: MqttTls) -> str:
         return "check mqtt.username and the password (credential edge-node.mqtt-password or EDGE_NODE_MQTT_PASSWORD)"
     if "not supported" in str(refusal):
         return "the node needs QoS 1 and retained messages: allow them there (mosquitto: max_qos, retain_available)"
-    # TLS 1.3: a broker asks for a certificate when the encryption already stands, and hangs up when none came.
-    may_want = refusal.silent and tls.enabled and not tls.certificate_file
-    return f"check mqtt.host, mqtt.port and mqtt.tls{_WANTS_CERTIFICATE if may_want else ''}"
+    # TLS 1.3: a broker looks at certificates when the encryption already stands, and mostly just hangs up.
+    own = "" if not (refusal.silent and tls.enabled) else _TAKES_CERTIFICATE if tls.certificate_file else _WANTS_CERTIFICATE
+    return f"check mqtt.host, mqtt.port and mqtt.tls{own}"
 
 
 def _unreachable(place: str, error: OSError | ValueError) -> str:

@@ -339,6 +339,13 @@ def test_client_certificates_are_shown_to_brokers_that_ask(encrypted, authority,
     )
 
 
+def test_a_client_certificate_that_the_broker_does_not_take_is_told(encrypted, authority, sender):
+    broker = encrypted("require_certificate true", "allow_anonymous true")
+    file, key = authority.certificate("node", subject="/CN=n1", expired=True)
+    told = problem(sender(*tls_options(broker.port, authority, f"mqtt.tls.certificate_file={file}", f"mqtt.tls.key_file={key}")))
+    assert "takes this node's certificate (mqtt.tls.certificate_file): who issued it, and until when it holds" in told
+
+
 @pytest.mark.parametrize(
     ("certificate", "reason"),
     [({"expired": True}, "certificate has expired"), ({"subject": "/CN=other", "names": "DNS:other.example"}, "Hostname mismatch")],
