@@ -155,7 +155,11 @@ class Client:
         self._ready.set()
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        node, _, suffix = message.topic.removeprefix(ROOT + "/").partition("/")
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # NATS passes on what is no topic of MQTT
+            return
+        node, _, suffix = topic.removeprefix(ROOT + "/").partition("/")
         kind = suffix.partition("/")[0]
         if not message.payload:  # a retained message was cleared
             self._forget(node, kind)
@@ -163,9 +167,9 @@ class Client:
         try:
             content = decode_pose(message.payload) if kind == "pose" else read(kind, message.payload)
         except MessageError as error:
-            self._tell_not_understood(message.topic, error)
+            self._tell_not_understood(topic, error)
             return
-        self._not_understood.discard(message.topic)
+        self._not_understood.discard(topic)
         self._note(node, _FIELDS.get(kind, kind), content)
         if isinstance(content, People):
             while self._poses.qsize() >= KEPT_POSES:

@@ -117,7 +117,7 @@ class Session:
         self._thread = threading.Thread(target=self._serve, name="mqtt-network", daemon=True)
         self._refusal: RefusedError | None = RefusedError("closed the connection without an answer", silent=True)
         self._said_denied: set[str] = set()
-        self._said_oversized = False
+        self._said_ignored = False
         self._properties: dict[tuple[int | None, bytes | None], Properties] = {}
         self._max_payload_bytes = max_payload_bytes
         self._max_packet_bytes: int | None = None
@@ -322,21 +322,30 @@ class Session:
             log.warning("the broker at %s %s; check its access list for the user %r", self.place, what, self._login.username)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # a broker should end the connection of who sends that; NATS passes it on
+            self._ignored("messages on topics that are not UTF-8 are ignored")
+            return
         if len(message.payload) > MAX_INCOMING_BYTES:
-            if not self._said_oversized:  # once: whoever floods the node is not to flood the journal
-                self._said_oversized = True
-                log.warning("messages of more than %d bytes are ignored, such as one on %.80s", MAX_INCOMING_BYTES, message.topic)
+            self._ignored(f"messages of more than {MAX_INCOMING_BYTES} bytes are ignored, such as one on {topic:.80s}")
             return
         properties = message.properties
         self._listener.received(
             Incoming(
-                message.topic,
+                topic,
                 bytes(message.payload),
                 bool(message.retain),
                 getattr(properties, "ResponseTopic", None),
                 getattr(properties, "CorrelationData", None),
             )
         )
+
+    def _ignored(self, what: str) -> None:
+        """Said once: whoever floods the node is not to flood the journal."""
+        if not self._said_ignored:
+            self._said_ignored = True
+            log.warning("%s", what)
 
 
 def _packet_bytes(message: Outgoing, properties: Properties | None) -> int:

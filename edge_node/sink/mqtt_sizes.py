@@ -81,7 +81,7 @@ class SizeLimit:
             return None
         self._suspects.append(suspect)
         smallest = min(self._suspects, key=lambda message: len(message.payload))
-        if len(smallest.payload) <= CLEARLY_LARGER * self._largest_read_bytes:
+        if not 0 < CLEARLY_LARGER * self._largest_read_bytes < len(smallest.payload):  # one that reads nothing has another trouble
             self._suspects.clear()
         if len(self._suspects) < HANG_UPS:
             return None

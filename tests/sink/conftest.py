@@ -1,6 +1,7 @@
 """Fixtures for the MQTT tests."""
 
 import os
+import shutil
 
 import pytest
 
@@ -46,6 +47,19 @@ def mosquitto_with(tmp_path, broker_of):
 @pytest.fixture
 def broker(mosquitto_with):
     return mosquitto_with()
+
+
+@pytest.fixture
+def nats(tmp_path, broker_of):
+    program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin:/usr/local/sbin")
+    assert program, "nats-server is not installed: sudo apt install nats-server"
+    port, own_port = free_port(), free_port()
+    file = tmp_path / "nats.conf"
+    file.write_text(
+        f'server_name: one\nhost: 127.0.0.1\nport: {own_port}\njetstream {{ store_dir: "{tmp_path}/nats" }}\n'
+        f"mqtt {{ host: 127.0.0.1, port: {port} }}\n"
+    )
+    return broker_of([program, "-c", str(file)], port)
 
 
 @pytest.fixture

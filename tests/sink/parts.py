@@ -38,6 +38,18 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def publish_raw(port, topic, payload):
+    """One message of QoS 0 by MQTT 3.1.1 on a topic of any bytes, which no library sends."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        login = b"\0\4MQTT\4\2\0\x3c\0\3raw"
+        sock.sendall(bytes([0x10, len(login)]) + login)
+        assert sock.recv(4) == b"\x20\2\0\0"
+        body = len(topic).to_bytes(2, "big") + topic + payload
+        sock.sendall(bytes([0x30, len(body)]) + body + b"\xe0\0")
+        while sock.recv(64):  # until the broker has read it all
+            pass
+
+
 class Broker:
     """A server program on a port of its own that can be killed, frozen and started again on the same port."""
 

@@ -15,7 +15,7 @@ from edge_node.commands import watch
 from edge_node.data import People
 from edge_node.errors import MessageError
 from edge_node.sink.messages import encode_pose
-from tests.sink.parts import person, wait_for
+from tests.sink.parts import person, publish_raw, wait_for
 
 
 def people_of(*persons):
@@ -148,6 +148,13 @@ def test_a_reader_that_catches_up_at_the_last_moment_stops_nothing(broker, sende
             wait_for(lambda: client.fleet().get("n1") and client.fleet()["n1"].people and client.fleet()["n1"].people.seq == 9, 10)
         finally:
             client._poses.put(("n1", people_of()))  # a thread that waits for one would never end
+
+
+def test_a_topic_that_is_no_text_is_ignored(nats):
+    with Client("127.0.0.1", nats.port) as client:
+        publish_raw(nats.port, b"edge_node/v1/\xff/pose", b"{}")
+        publish_raw(nats.port, b"edge_node/v1/n1/status", b'{"v":1,"state":"online","boot":"b","version":"1"}')
+        wait_for(lambda: "n1" in client.fleet())
 
 
 def test_a_broker_that_is_not_there_is_said():

@@ -1,7 +1,6 @@
 """The MQTT sink against brokers of many kinds: old, strict, encrypted, dying."""
 
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from edge_node.node import Node
 from edge_node.sink import mqtt_link
 from edge_node.sink.mqtt_link import ROUND_WAIT_S
 from edge_node.sink.outgoing import Outgoing
-from tests.sink.parts import free_port, wait_for
+from tests.sink.parts import publish_raw, wait_for
 
 ACL = Path(__file__).parents[2] / "systemd" / "mosquitto-acl.example"
 
@@ -154,19 +153,6 @@ def test_a_file_whose_poses_are_larger_than_the_broker_takes_ends_with_exit_code
 # ---- versions
 
 
-@pytest.fixture
-def nats(tmp_path, broker_of):
-    program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin:/usr/local/sbin")
-    assert program, "nats-server is not installed: sudo apt install nats-server"
-    port, own_port = free_port(), free_port()
-    file = tmp_path / "nats.conf"
-    file.write_text(
-        f'server_name: one\nhost: 127.0.0.1\nport: {own_port}\njetstream {{ store_dir: "{tmp_path}/nats" }}\n'
-        f"mqtt {{ host: 127.0.0.1, port: {port} }}\n"
-    )
-    return broker_of([program, "-c", str(file)], port)
-
-
 def test_a_broker_that_knows_only_mqtt_3_1_1_gets_it(nats, ear_at, sender):
     ear = ear_at(nats.port, MQTTProtocolVersion.MQTTv311)
     node = sender(f"mqtt.port={nats.port}")
@@ -181,6 +167,18 @@ def test_a_broker_that_knows_only_mqtt_3_1_1_gets_it(nats, ear_at, sender):
     assert seqs
     assert seqs == sorted(set(seqs))
     assert {h.topic.split("/")[3] for h in ear.of("#")} >= {"status", "info", "health", "config", "pose", "state", "event", "result"}
+
+
+def test_a_topic_that_is_no_text_is_ignored(nats, ear_at, sender, caplog):
+    ear = ear_at(nats.port, MQTTProtocolVersion.MQTTv311, ("edge_node/v1/n1/config", "edge_node/v1/n1/result"))
+    node = sender(f"mqtt.port={nats.port}")
+    wait_for(lambda: ear.of("config"))
+    for _ in range(3):
+        publish_raw(nats.port, b"edge_node/v1/n1/set/\xff", b"1")
+    ear.client.publish("edge_node/v1/n1/set/mqtt/max_rate_hz", b"5", qos=1)
+    wait_for(lambda: ear.of("result"))
+    assert caplog.text.count("messages on topics that are not UTF-8 are ignored") == 1
+    assert "mqtt_connection_lost" not in node.health.report().counters
 
 
 def test_mqtt_3_1_1_can_be_asked_for(broker, ear_at, sender):

@@ -54,6 +54,12 @@ def test_of_several_sizes_none_is_left_out_that_may_be_small_enough():
     assert limit.bytes == 11_999
 
 
+def test_a_broker_that_reads_nothing_at_all_has_another_trouble():
+    limit = SizeLimit()
+    ends(limit, *[connection(unread=[16_000])] * 5)
+    assert limit.bytes is None
+
+
 def test_a_broker_that_dies_of_something_else_is_not_taken_for_one_with_a_limit():
     limit = SizeLimit()
     ends(limit, *[connection(800)] * 5)  # nothing was under way
@@ -65,12 +71,12 @@ def test_a_broker_that_dies_of_something_else_is_not_taken_for_one_with_a_limit(
 
 def test_a_connection_that_lasted_ends_what_was_believed_of_the_broker():
     limit = SizeLimit()
-    ends(limit, *[connection(unread=[16_000])] * HANG_UPS)
+    ends(limit, *[connection(800, unread=[16_000])] * HANG_UPS)
     ends(limit, connection(800), brief=False)
     assert limit.bytes is None
 
 
 def test_a_smaller_message_that_is_too_large_as_well_is_left_out_next():
     limit = SizeLimit()
-    ends(limit, *[connection(unread=[16_000, 5_000])] * HANG_UPS, *[connection(800, unread=[5_000])] * HANG_UPS)
+    ends(limit, *[connection(800, unread=[16_000, 5_000])] * HANG_UPS, *[connection(800, unread=[5_000])] * HANG_UPS)
     assert limit.bytes == 4_999
