@@ -12,6 +12,9 @@ from edge_node.sink.outgoing import Incoming, Outgoing
 from edge_node.tuning import Answer, Kind, Tuning, tunable_values
 
 ANSWER_EXPIRY_S = 60
+MAX_RESPONSE_CHARS = 1000
+MAX_RESPONSE_LEVELS = 64
+"""A broker ends the connection of who publishes on a topic of more levels than it allows: mosquitto 200, others fewer."""
 
 
 class TuningSpeaker:
@@ -62,6 +65,8 @@ class TuningSpeaker:
 
     def _may_answer_on(self, asked: str) -> bool:
         """Nobody may have us speak for a node: within the tree of the nodes an answer goes to our own ``result``, or below it, only."""
+        if len(asked) > MAX_RESPONSE_CHARS or asked.count("/") >= MAX_RESPONSE_LEVELS:
+            return False
         if not asked or "#" in asked or "+" in asked or asked.startswith("$"):
             return False
         own = topic(self._node, "result")

@@ -76,6 +76,16 @@ def test_within_the_nodes_topics_an_answer_goes_to_result_or_below_it_only(broke
     assert not ear.of("results")
 
 
+def test_a_response_topic_that_no_broker_would_take_costs_the_node_no_connection(broker, ear_at, sender):
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}")
+    wait_for(lambda: ear.of("config"))
+    ask(ear, "set/pose.max_people", b"2", response="a/" * 250)
+    ask(ear, "set/pose.max_people", b"2", response="a" * 60_000)
+    wait_for(lambda: len(ear.of("result")) == 2)
+    assert "mqtt_connection_lost" not in node.health.report().counters
+
+
 def test_a_request_kept_by_the_broker_is_not_done(broker, ear_at, sender):
     ear = ear_at(broker.port)
     ask(ear, "set/pose.max_people", b"2", retain=True)
