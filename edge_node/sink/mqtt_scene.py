@@ -30,10 +30,7 @@ class SceneSpeaker:
         return [self._state] if self._state is not None else []
 
     def saw(self, people: People) -> Iterable[Outgoing]:
-        config = self._settings.current
-        if not config.state.enabled:
-            return []
-        observed = self._scene.update(people, config)
+        observed = self._scene.update(people, self._settings.current)
         said = [self._event(event) for event in observed.events]
         return said if observed.state is None else [*said, self._say(observed.state)]
 
