@@ -72,7 +72,7 @@ class Scene:
             ts=people.ts,
             present=self._count.value > 0,
             count=self._count.value,
-            posture=_together(persons),
+            posture=_together(persons) if self._count.value > 0 else ScenePosture.NOBODY,
             activity=max((p.activity for p in persons), default=0.0),
             people=persons,
             zones={name: sum(name in p.zones for p in persons) for name in self._zones.names},
@@ -149,8 +149,6 @@ class Scene:
 
 
 def _together(persons: Sequence[PersonState]) -> ScenePosture:
-    if not persons:
-        return ScenePosture.NOBODY
     postures = {person.posture for person in persons} - {Posture.UNKNOWN}
     if not postures:
         return ScenePosture.UNKNOWN

@@ -80,6 +80,12 @@ def test_a_person_carried_on_by_prediction_counts_but_tells_no_posture() -> None
     assert (state.count, state.posture) == (1, "unknown")
 
 
+def test_whoever_counts_still_while_the_camera_was_away_is_not_told_as_nobody() -> None:
+    frames = [*film(lambda _t: [at(0.5)], 3), *(people_at(60 + i / 30) for i in range(90))]
+    told = [(o.state.present, o.state.count, o.state.posture) for o in watch(frames) if o.state]
+    assert told[-2:] == [(True, 1, ScenePosture.UNKNOWN), (False, 0, ScenePosture.NOBODY)]
+
+
 def test_activity_is_zero_at_rest_and_grows_with_speed_whatever_the_size() -> None:
     def walking(heights_a_second: float, tall: float) -> float:
         across = heights_a_second * tall * HEIGHT_PX / WIDTH_PX
