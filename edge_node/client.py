@@ -127,6 +127,11 @@ class Client:
         self._paho.disconnect()
         self._paho.loop_stop()
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there at the moment; while it is not, everything known is of before."""
+        return self._paho.is_connected()
+
     def poses(self, timeout_s: float | None = None) -> Iterator[tuple[str, People]]:
         """Node and people, as they come; ends when none came for ``timeout_s``. Whoever is slow misses the oldest."""
         while True:

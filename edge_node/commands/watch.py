@@ -19,6 +19,7 @@ SETTLE_S = 1.5
 TERMINAL_INTERVAL_S = 0.25
 LINE_INTERVAL_S = 1.0
 _CLEAR = "\x1b[H\x1b[J"
+_LOST = "the connection to the broker is lost; trying again"
 _COLUMNS = f"{'NODE':<20} {'STATE':<8} {'FPS':>6} {'POSES/S':>8} {'PEOPLE':>6}  {'ON':<8} POSTURE"
 
 
@@ -41,13 +42,18 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.once:
             return _once(client, arguments.json)
         live = sys.stdout.isatty() and not arguments.json
+        connected = True
         while True:
             time.sleep(TERMINAL_INTERVAL_S if live else LINE_INTERVAL_S)
-            nodes = client.fleet().values()
+            before, connected = connected, client.connected
             if live:
-                print(_CLEAR + screen(nodes, shutil.get_terminal_size().columns), end="", flush=True)
-            else:
-                _print_lines(nodes, arguments.json)
+                lost = "" if connected else f"{_LOST}; as it was before:\n"
+                print(_CLEAR + lost + screen(client.fleet().values(), shutil.get_terminal_size().columns), end="", flush=True)
+                continue
+            if connected != before:
+                print("connected to the broker again" if connected else _LOST, file=sys.stderr, flush=True)
+            if connected:
+                _print_lines(client.fleet().values(), arguments.json)
 
 
 def screen(nodes: Iterable[NodeView], width: int) -> str:

@@ -1,6 +1,10 @@
 import json
 import logging
 import queue
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,6 +208,23 @@ def test_watch_once_tells_how_the_nodes_are(broker, sender, capsys):
     assert watch_once(broker.port, capsys, "--node", "other")[0] == 1
     node.health.problem("camera", "unplugged")
     wait_for(lambda: "! camera: unplugged" in watch_once(broker.port, capsys)[1])
+
+
+def test_watch_does_not_show_nodes_as_online_while_the_broker_is_away(broker, ear_at):
+    status = b'{"v":1,"state":"online","boot":"b","version":"1"}'
+    ear = ear_at(broker.port)
+    ear.client.publish("edge_node/v1/n1/status", status, qos=1, retain=True).wait_for_publish()
+    command = [sys.executable, "-m", "edge_node", "watch", "--host", "127.0.0.1", "--port", str(broker.port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert "online" in process.stdout.readline()
+        broker.kill()
+        assert process.stderr.readline() == "the connection to the broker is lost; trying again\n"
+        time.sleep(4)
+        broker.start()
+        assert process.stderr.readline() == "connected to the broker again\n"
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=20)
+    assert len(shown.splitlines()) <= 3  # a line a second, and none in the four seconds
 
 
 def test_what_anybody_sends_cannot_give_orders_to_the_terminal(broker, ear_at, capsys, caplog):
