@@ -36,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-failing", action="store_true", help="write answers down that do not work now, such as a broker still to come"
     )
     parser.add_argument("-c", "--config", type=Path, default=SYSTEM_FILE, metavar="FILE", help=f"file to write (default: {SYSTEM_FILE})")
-    parser.add_argument("--no-service", action="store_true", help="only write the configuration; start nothing")
+    parser.add_argument("--no-service", action="store_true", help="only write the configuration; start nothing (as with another FILE)")
     parser.epilog = "Running it again keeps what was set before, and the file before it as FILE.old."
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Set up, and start what was set up."""
     if arguments.config == SYSTEM_FILE and os.geteuid() != 0:
-        raise UsageError(f"{SYSTEM_FILE} belongs to root: sudo edge-node setup (or write another file: -c FILE --no-service)")
+        raise UsageError(f"{SYSTEM_FILE} belongs to root: sudo edge-node setup (or write another file: -c FILE)")
     present, password = _present(arguments.config), _given_password(arguments.password_file)
     if arguments.config == SYSTEM_FILE:
         service.use_secrets_of_service()
@@ -51,10 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         if stopped:
             print("edge-node is stopped while its camera and accelerator are tried")
         config = _ask_try_write(arguments, present, password)
-    if arguments.no_service or not service.service_is_installed():
-        print(f"start it with: edge-node run -c {arguments.config}")
-        return EXIT_OK
-    status = service.start_service()
+        if not _is_for_the_service(arguments):
+            print(f"start it with: edge-node run -c {arguments.config}")
+            return EXIT_OK
+        status = service.start_service()
     print(f"edge-node is enabled and running: {status['frames']} frames so far, on the {status['accelerator']}")
     print("  how it is:   edge-node status\n  its log:     journalctl -u edge-node -f")
     print(f"  its poses:   mosquitto_sub -h {config.mqtt.host} -p {config.mqtt.port} -t 'edge_node/v1/{config.node.name}/#' -v")
@@ -62,12 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _is_for_the_service(arguments: argparse.Namespace) -> bool:
-    return arguments.config == SYSTEM_FILE and not arguments.no_service
+    """Whether the file is the one that the service reads, and the service is to run by it."""
+    return arguments.config == SYSTEM_FILE and not arguments.no_service and service.service_is_installed()
 
 
 def _ask_try_write(arguments: argparse.Namespace, present: Config, given_password: str | None) -> Config:
     """Ask, try, write."""
-    config, password = _Dialogue(arguments, present, given_password).hold()
+    try:
+        config, password = _Dialogue(arguments, present, given_password).hold()
+    except EOFError:
+        raise service.SetupError("the input ended before every question was answered\nnothing was changed") from None
     before = service.write_configuration(arguments.config, answers.configuration_text(config))
     print(f"wrote {arguments.config}{f'; the one before is {before}' if before else ''}")
     if password is not None and arguments.config == SYSTEM_FILE:
@@ -180,8 +184,7 @@ class _Dialogue:
         if address.username is None and self._given_password is not None:
             raise ConfigError(["--password-file goes with a user name; give it in the address: USER@HOST"])
         self._config = override(self._config, answers.broker_values(address))
-        if address.username is not None and self._password is None:
-            self._password = self._read_password(address)
+        self._password = self._read_password(address) if address.username is not None else None
         return try_broker(self._config, self._password or paths.secret("mqtt-password"))
 
     def _read_password(self, address: answers.BrokerAddress) -> str | None:

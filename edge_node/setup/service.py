@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -99,17 +100,31 @@ def service_is_installed() -> bool:
 
 @contextmanager
 def stopped_meanwhile() -> Iterator[bool]:
-    """A running service lets go of its camera and accelerator, so that they can be tried; it goes on when the block fails.
+    """A running service lets go of its camera and accelerator, so that they can be tried; it goes on when the block fails, or is
+    ended by Ctrl-C or by the end of the terminal.
 
     Gives whether there was one.
     """
     runs = service_is_installed() and _systemctl("show", "-P", "ActiveState", UNIT).stdout.strip() not in ("inactive", "failed")
-    with ExitStack() as on_failure:
+    with _signals_unwind(), ExitStack() as on_failure:
         if runs:
-            _systemctl("stop", UNIT)
             on_failure.callback(_systemctl, "start", "--no-block", UNIT)
+            _systemctl("stop", UNIT)
         yield runs
         on_failure.pop_all()
+
+
+@contextmanager
+def _signals_unwind() -> Iterator[None]:
+    """SIGHUP (an ssh connection that broke) and SIGTERM come out as ``KeyboardInterrupt``; by default nothing would be put right."""
+    ending = [number for number in (signal.SIGHUP, signal.SIGTERM) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ending:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def start_service() -> dict[str, object]:

@@ -2,10 +2,13 @@
 
 import os
 import pty
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import textwrap
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -14,7 +17,7 @@ from edge_node import paths
 from edge_node.cli import main
 from edge_node.config.load import load
 from edge_node.errors import ConfigError
-from edge_node.local_broker import local_broker
+from edge_node.local_broker import local_broker, mosquitto
 from edge_node.setup import service
 from edge_node.setup.answers import BrokerAddress, parse_broker
 from edge_node.setup.service import write_configuration, write_password
@@ -132,6 +135,60 @@ def test_questions_on_a_terminal_are_asked_again_until_the_answer_works(file, br
     assert load(file, {}).node.name == "kitchen"
 
 
+def answered(*steps, file, words=()):
+    """What ``setup`` says to somebody who types each answer when its question stands there, and its exit code."""
+    try:
+        parent, child = pty.openpty()
+    except OSError:
+        pytest.skip("a container without /dev/pts has no terminals")
+    command = [sys.executable, "-m", "edge_node", "setup", "-c", str(file), *words]
+    ways = {"stdin": child, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, start_new_session=True, **ways) as dialogue:  # no terminal but this one, for passwords too
+        os.close(child)
+        told = [""]
+        try:
+            for question, answer in steps:
+                while question not in told[-1] and (piece := os.read(dialogue.stdout.fileno(), 65_536)):
+                    told[-1] += piece.decode()
+                os.write(parent, answer)
+                told.append("")
+            told.append(dialogue.stdout.read().decode())
+            dialogue.wait()
+        finally:
+            dialogue.kill()  # where a question never came
+    os.close(parent)
+    return "".join(told), dialogue.returncode
+
+
+@pytest.fixture
+def guarded_broker(tmp_path):
+    """Lets ``hall`` in with the password ``geheim``, and nobody else."""
+    port, passwords, configuration = closed_port(), tmp_path / "passwords", tmp_path / "broker.conf"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "hall", "geheim"], check=True, capture_output=True)
+    user = "user root\n" if os.geteuid() == 0 else ""
+    configuration.write_text(f"listener {port} 127.0.0.1\n{user}allow_anonymous false\npassword_file {passwords}\n")
+    with subprocess.Popen([mosquitto(), "-c", configuration], stderr=subprocess.PIPE, text=True) as process:
+        assert any(line.endswith("running\n") for line in process.stderr)
+        yield f"hall@127.0.0.1:{port}"
+        process.terminate()
+
+
+def test_mistyped_password_is_asked_for_again(file, guarded_broker):
+    address = ("MQTT broker [", f"{guarded_broker}\n".encode())
+    steps = address, ("Password of hall", b"falsch\n"), address, ("Password of hall", b"geheim\n")
+    told, code = answered(*steps, file=file, words=("--name", "hall", "--camera", "synthetic", "--accelerator", "cpu"))
+    assert "refused the login (user 'hall')" in told
+    assert code == 0, told
+    assert load(file, {}).mqtt.username == "hall"
+
+
+def test_end_of_the_input_is_told_and_nothing_is_changed(file):
+    told, code = answered(("Name of this node", b"\x04"), file=file)
+    assert code == 1
+    assert told.endswith("the input ended before every question was answered\nnothing was changed\n")
+    assert file.read_text() == SMALL
+
+
 def test_system_file_needs_root(monkeypatch, capsys):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main(["setup", "--yes"]) == 2
@@ -197,29 +254,61 @@ def test_service_gets_its_files_and_not_what_it_links_to(tmp_path, monkeypatch):
 
 @pytest.fixture
 def systemctl(monkeypatch):
-    """Stands for systemd with the service in the state put first; the rest is what was asked of it."""
-    asked = ["active"]
+    """Stands for systemd: the state that the service is in, the verb that is refused, and what was ``asked``."""
+    manager = SimpleNamespace(state="active", refused="", asked=[])
 
     def answer(*words):
-        asked.append(words[0])
-        return subprocess.CompletedProcess(words, 0, asked[0] + "\n", "")
+        manager.asked.append(words[0])
+        return subprocess.CompletedProcess(words, int(words[0] == manager.refused), f"{manager.state}\n", "refused")
 
     monkeypatch.setattr(service, "_systemctl", answer)
     monkeypatch.setattr(service, "service_is_installed", lambda: True)
-    return asked
+    return manager
 
 
 def test_running_service_lets_go_of_its_camera_and_goes_on_when_an_answer_fails(systemctl):
     with pytest.raises(ConfigError), service.stopped_meanwhile():
         raise ConfigError(["refused"])
-    assert systemctl[1:] == ["show", "stop", "start"]
+    assert systemctl.asked == ["show", "stop", "start"]
+
+
+def test_service_whose_camera_is_tried_goes_on_when_setup_cannot_enable_it(systemctl, file, broker, monkeypatch, capsys):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr("edge_node.commands.setup.SYSTEM_FILE", file)
+    systemctl.refused = "enable"
+    assert main(["setup", "-c", str(file), "--yes", "--camera", "synthetic", "--broker", broker]) == 1
+    assert "systemctl enable --quiet edge-node.service: refused" in capsys.readouterr().err
+    assert systemctl.asked == ["show", "stop", "enable", "start"]
+
+
+def test_service_is_left_alone_by_the_setup_of_another_file(systemctl, file, broker, capsys):
+    assert main(["setup", "-c", str(file), "--yes", "--camera", "synthetic", "--broker", broker]) == 0
+    assert f"start it with: edge-node run -c {file}" in capsys.readouterr().out
+    assert systemctl.asked == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_service_goes_on_when_the_connection_of_whoever_sets_it_up_breaks(number):
+    program = f"""
+        import signal, subprocess
+        from edge_node.setup import service
+        def systemctl(*words):
+            print(words[0], flush=True)
+            return subprocess.CompletedProcess(words, 0, "active", "")
+        service._systemctl, service.service_is_installed = systemctl, lambda: True
+        with service.stopped_meanwhile():
+            signal.raise_signal({int(number)})
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["show", "stop", "start"]
 
 
 def test_service_that_does_not_run_is_neither_stopped_nor_started_for_the_trials(systemctl):
-    systemctl[0] = "inactive"
+    systemctl.state = "inactive"
     with service.stopped_meanwhile() as stopped:
         assert not stopped
-    assert systemctl[1:] == ["show"]
+    assert systemctl.asked == ["show"]
 
 
 @pytest.fixture
