@@ -21,8 +21,10 @@ drop_ins=/etc/systemd/system/edge-node.service.d
 if [ "$(systemctl --version | awk 'NR == 1 { print $2 + 0 }')" -ge 254 ]; then files[$drop_ins/credentials.conf]=systemd/credentials.conf; fi
 
 under_systemd() { [ -d /run/systemd/system ]; }
+package_is_there() { dpkg-query -W -f '${db:Status-Abbrev}' edge-node 2>/dev/null | grep -q '^.[^nc]'; }
 
 uninstall() {
+  ! package_is_there || fail "the Debian package edge-node is installed, not this; remove it with: apt $1 edge-node"
   if under_systemd; then systemctl disable --now --quiet edge-node.service 2>/dev/null || true; fi
   rm -f "${!files[@]}" /usr/local/bin/edge-node
   rmdir --ignore-fail-on-non-empty "$drop_ins" 2>/dev/null || true
@@ -73,9 +75,7 @@ build() {
 }
 
 install_all() {
-  if dpkg-query -W -f '${db:Status-Abbrev}' edge-node 2>/dev/null | grep -q '^ii'; then
-    fail "the Debian package edge-node is installed; update that, or remove it first: apt remove edge-node"
-  fi
+  ! package_is_there || fail "the Debian package edge-node is installed; update that, or remove it first: apt remove edge-node"
   trap 'rm -rf "$home.new"' EXIT
   build
   rm -rf "$home.old"
@@ -101,7 +101,7 @@ install_all() {
 [ "$(id -u)" -eq 0 ] || fail "needs root: sudo $0 $*"
 case ${1:-} in
   '') install_all ;;
-  --uninstall) uninstall keep ;;
+  --uninstall) uninstall remove ;;
   --purge) uninstall purge ;;
   *) fail "unknown option $1; see the head of $0" ;;
 esac

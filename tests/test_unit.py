@@ -70,6 +70,32 @@ def test_bookworm_keeps_to_what_its_picamera2_can_bear():
     assert "opencv-python-headless==4.11.0.86" in text
 
 
+@pytest.mark.parametrize(("option", "command"), [("--uninstall", "apt remove edge-node"), ("--purge", "apt purge edge-node")])
+@pytest.mark.parametrize("state", ["ii ", "iF "])
+def test_installer_takes_nothing_of_the_package_away(tmp_path, option, command, state):
+    stand_ins = {"id": "echo 0", "dpkg-query": f"echo '{state}'"} | dict.fromkeys(("rm", "rmdir", "userdel", "systemctl", "udevadm"), "echo $0")
+    for name, body in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    installer = [ROOT / "systemd/install.sh", option]
+    done = subprocess.run(installer, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(f"remove it with: {command}\n")
+
+
+def test_package_does_not_go_over_what_the_installer_installed(tmp_path):
+    text = (ROOT / "scripts/debian/preinst").read_text().replace("@NEEDED_KB@", "0").replace("/usr/local/bin", str(tmp_path))
+
+    def preinst():
+        return subprocess.run(["sh", "-c", text, "preinst", "install"], capture_output=True, text=True, check=False)
+
+    assert preinst().returncode == 0
+    (tmp_path / "edge-node").symlink_to("/opt/edge-node/bin/edge-node")
+    refused = preinst()
+    assert refused.returncode == 1
+    assert "sudo systemd/install.sh --uninstall" in refused.stderr
+
+
 def test_altered_wheel_stops_the_building_of_the_package(tmp_path):
     wheels, out = tmp_path / "wheels", tmp_path / "out"
     wheels.mkdir()
