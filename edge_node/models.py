@@ -98,7 +98,7 @@ def find_model(name: str, directory: str | None, accelerator: Accelerator = "cpu
         raise ModelError(f"model {name}: there is none for {accelerator}, only for {', '.join(known.files)}")
     folder = paths.models_directory(directory)
     path = folder / file.file
-    command = f"edge-node models fetch {name}" + (f" --directory {folder}" if directory else "")
+    command = _fetch_command(name, folder, configured=directory is not None)
     if not is_file(path, ModelError):
         raise ModelError(f"model {name}: {path} is not there; fetch it: {command}")
     content = _read(path)
@@ -106,6 +106,14 @@ def find_model(name: str, directory: str | None, accelerator: Accelerator = "cpu
     if why:
         raise ModelError(f"model {name}: {path} {why}; fetch it again: {command}")
     return FoundModel(name, path, content, file.sha256)
+
+
+def _fetch_command(name: str, folder: Path, *, configured: bool) -> str:
+    """What to type to have the model's files in ``folder``; whoever reads what the service says has another one by default."""
+    command = f"edge-node models fetch {name}"
+    if configured:
+        return f"{command} --directory {folder}"
+    return f"sudo {command} --directory {folder}" if paths.files_are_the_services() else command
 
 
 def is_path(name: str) -> bool:

@@ -20,6 +20,11 @@ def expanded(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises RuntimeError for an unknown user
 
 
+def files_are_the_services() -> bool:
+    """Whether this process is the service, or looks where the service does."""
+    return bool(os.environ.get(STATE_UNDER_SYSTEMD))
+
+
 def state_directory() -> Path:
     """systemd's ``StateDirectory``, else ``$XDG_STATE_HOME/edge-node``. It may not exist yet."""
     given = os.environ.get(STATE_UNDER_SYSTEMD, "").split(":")[0]
@@ -28,7 +33,7 @@ def state_directory() -> Path:
 
 def cache_directory() -> Path:
     """``cache/`` of the state directory under systemd, else ``$XDG_CACHE_HOME/edge-node``. It may not exist yet."""
-    if os.environ.get(STATE_UNDER_SYSTEMD):
+    if files_are_the_services():
         return state_directory() / "cache"
     return _xdg("XDG_CACHE_HOME", ".cache")
 
@@ -51,7 +56,7 @@ def models_directory(configured: str | None) -> Path:
     """``model.directory`` of the configuration, else ``models/`` beside the state (systemd) or in the cache."""
     if configured:
         return expanded(configured)
-    under = state_directory() if os.environ.get(STATE_UNDER_SYSTEMD) else cache_directory()
+    under = state_directory() if files_are_the_services() else cache_directory()
     return under / "models"
 
 

@@ -6,6 +6,7 @@ it, released by the kernel however the process ends, keeps a second node of the 
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import logging
@@ -13,19 +14,23 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from edge_node import __version__, paths
 from edge_node.errors import EdgeNodeError
-from edge_node.health import Health
+from edge_node.health import Health, HealthReport
 
 log = logging.getLogger(__name__)
 
 SERVICE_SOCKET = Path("/run/edge-node/status.sock")
 ANSWER_TIMEOUT_S = 2.0
 _LARGEST_ANSWER_BYTES = 1 << 20
+_FIELDS = {"node", "version", "pid", "configuration"} | {field.name for field in dataclasses.fields(HealthReport)}
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+_ASK_AGAIN_S = 0.5
 
 
 class AlreadyRunningError(EdgeNodeError):
@@ -80,8 +85,11 @@ class StatusSocket:
         while True:
             try:
                 client, _ = listener.accept()
-            except OSError:  # shut down by __exit__
-                return
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTOR:  # shut down by __exit__
+                    return
+                time.sleep(_ASK_AGAIN_S)  # whoever asks is still waiting
+                continue
             with client:
                 try:
                     client.settimeout(ANSWER_TIMEOUT_S)
@@ -103,7 +111,8 @@ def socket_path(name: str) -> Path:
 
 def running_sockets() -> list[Path]:
     """The sockets of the nodes that run here: the service's, then the user's own."""
-    found = [SERVICE_SOCKET, *sorted(_user_directory().glob("*.sock"))]
+    own = _user_directory()
+    found = [SERVICE_SOCKET, *(sorted(own.glob("*.sock")) if _is_no_strangers(own) else ())]
     return [path for path in found if path.is_socket()]
 
 
@@ -123,8 +132,8 @@ def ask(path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any] | Non
         raise NoAnswerError(f"{path}: a node is there and gave no answer within {timeout_s:g} s; it hangs or the machine is busy") from None
     except (OSError, ValueError) as error:
         raise NoAnswerError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(answer, dict):
-        raise NoAnswerError(f"{path}: this is not the status of a node")
+    if not isinstance(answer, dict) or not answer.keys() >= _FIELDS:
+        raise NoAnswerError(f"{path}: this is not the status of a node of version {__version__}")
     return answer
 
 
@@ -159,6 +168,14 @@ def _make_own_directory(path: Path) -> None:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.getuid():
         raise PermissionError(f"{path} belongs to another user")
+
+
+def _is_no_strangers(directory: Path) -> bool:
+    """Whether it is there and belongs to this user, or to the owner of the folder it is in: in /tmp anybody may make one of that name."""
+    try:
+        return directory.stat().st_uid in (os.getuid(), directory.parent.stat().st_uid)
+    except OSError:
+        return False
 
 
 def _lock(path: Path, name: str) -> int:

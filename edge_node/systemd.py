@@ -18,7 +18,8 @@ class Notifier:
     """Speaks to the service manager that started this process. Its methods may be called from any thread."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self._address = environment.get("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+        address = environment.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
         self._period_s = _watchdog_period_s(environment)
         self._next_ping_s = 0.0
         self._reachable = True

@@ -188,6 +188,12 @@ def test_a_wrong_request_is_told_and_fails(arguments, said, tmp_path, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_what_to_type_for_the_service_names_the_services_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    with pytest.raises(ModelError, match=rf"fetch it: sudo edge-node models fetch {NAME} --directory {tmp_path}/models$"):
+        find_model(NAME, None)
+
+
 def test_a_model_is_found_by_name_only_when_it_is_the_right_one(shared, tmp_path):
     with pytest.raises(ModelError, match=r"is not there; fetch it: edge-node models fetch movenet-lightning --directory"):
         find_model(NAME, str(tmp_path))

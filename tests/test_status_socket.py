@@ -1,13 +1,17 @@
 """The status of a running node, over a real socket."""
 
+import contextlib
 import fcntl
 import os
+import resource
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -113,22 +117,40 @@ def test_node_goes_on_where_no_socket_can_be_made(runtime, caplog):
         assert "edge-node status will not work" in caplog.text
 
 
-def test_answer_of_another_program_is_not_taken_for_a_node(runtime):
+@pytest.mark.parametrize("answer", [b"[1, 2]", b"{}", b'{"node": "hall", "frames": 3}'])
+def test_answer_of_another_program_is_not_taken_for_a_node(runtime, answer):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(runtime / "x.sock"))
         listener.listen()
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(runtime / "x.sock"))
-            served, _ = listener.accept()
-            served.close()
-        listener.settimeout(5)
-        import threading
 
-        def answer():
+        def serve():
             served, _ = listener.accept()
-            served.sendall(b"[1, 2]")
-            served.close()
+            with served:
+                served.sendall(answer)
 
-        threading.Thread(target=answer).start()
+        other = threading.Thread(target=serve)
+        other.start()
         with pytest.raises(NoAnswerError, match="not the status of a node"):
             ask(runtime / "x.sock")
+        other.join()
+
+
+def test_node_answers_again_once_there_is_a_descriptor_for_it(runtime):
+    with StatusSocket("hall", Health()), contextlib.ExitStack() as taken:
+        clients = [taken.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)]
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        for client in clients:
+            client.connect(str(socket_path("hall")))
+        time.sleep(0.2)  # the node tries to take them meanwhile
+        taken.close()
+        assert ask(socket_path("hall"))["node"] == "hall"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_sockets_in_a_folder_that_is_somebody_elses_are_left_alone(runtime):
+    with StatusSocket("hall", Health()):
+        assert running_sockets() == [socket_path("hall")]
+        os.chown(socket_path("hall").parent, 65_534, 65_534)
+        assert running_sockets() == []

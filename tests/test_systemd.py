@@ -56,6 +56,15 @@ def test_abstract_sockets_are_understood():
         assert said(receiver) == ["READY=1"]
 
 
+def test_a_path_may_have_an_at_sign_in_it(tmp_path):
+    (tmp_path / "user@1000").mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "user@1000" / "notify"))
+        receiver.setblocking(False)
+        notifier(receiver).ready()
+        assert said(receiver) == ["READY=1"]
+
+
 def test_many_frames_make_few_pings(manager):
     watched = notifier(manager, WATCHDOG_USEC="15000000")
     for _ in range(1000):

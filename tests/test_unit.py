@@ -73,8 +73,8 @@ def test_bookworm_keeps_to_what_its_picamera2_can_bear():
 @pytest.mark.parametrize(("option", "command"), [("--uninstall", "apt remove edge-node"), ("--purge", "apt purge edge-node")])
 @pytest.mark.parametrize("state", ["ii ", "iF "])
 def test_installer_takes_nothing_of_the_package_away(tmp_path, option, command, state):
-    stand_ins = {"id": "echo 0", "dpkg-query": f"echo '{state}'"} | dict.fromkeys(("rm", "rmdir", "userdel", "systemctl", "udevadm"), "echo $0")
-    for name, body in stand_ins.items():
+    harmless = dict.fromkeys(("rm", "rmdir", "userdel", "systemctl", "udevadm"), "echo $0")
+    for name, body in {"id": "echo 0", "dpkg-query": f"echo '{state}'", **harmless}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
     installer = [ROOT / "systemd/install.sh", option]

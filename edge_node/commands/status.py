@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_node.errors import EXIT_FAILED, EXIT_OK
+from edge_node.log import harmless
 from edge_node.status_socket import NoAnswerError, ask, running_sockets
 
 
@@ -55,7 +56,7 @@ def _text(answer: Mapping[str, Any]) -> str:
         **{name.replace("_", " "): f"{value:,}" for name, value in sorted(answer["counters"].items())},
     }
     width = max(len(name) for name in rows)
-    return "\n".join(lines + [f"  {name:<{width}}  {value}" for name, value in rows.items()])
+    return "\n".join(harmless(line) for line in [*lines, *(f"  {name:<{width}}  {value}" for name, value in rows.items())])
 
 
 def _summary(answer: Mapping[str, Any]) -> str:

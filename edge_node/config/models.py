@@ -109,7 +109,7 @@ class Model(Section):
         False, description="Without a working Edge TPU at the start end with exit code 1, instead of running on the CPU."
     )
     device: str = Field(
-        "", pattern=r"^(|(usb|pci)?(:\d+)?)$", description="Which Edge TPU: usb, pci, usb:0, pci:1, :0; empty for the first."
+        "", pattern=r"^(|(usb|pci)?(:[0-9]{1,3})?)$", description="Which Edge TPU: usb, pci, usb:0, pci:1, :0; empty for the first."
     )
     edgetpu_options: dict[str, str] = Field(
         default_factory=dict,

@@ -72,9 +72,16 @@ def _alone(device: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 def _udev_rule(root: Path) -> Finding:
     for folder in RULE_FOLDERS:
         for rule in sorted((root / folder).glob("*.rules")):
-            if "1a6e" in rule.read_text(encoding="utf-8", errors="replace"):
+            if "1a6e" in _text(rule):
                 return fine("udev", f"/{rule.relative_to(root)}")
     return note("udev", "no rule for the stick: only root may open it", "sudo apt install --reinstall libedgetpu1-std, or docs/edge-tpu.md")
+
+
+def _text(rule: Path) -> str:
+    try:
+        return rule.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # a link to nowhere, or for root's eyes: udev has no other rule of that name either
+        return ""
 
 
 def _power(root: Path) -> Iterator[Finding]:

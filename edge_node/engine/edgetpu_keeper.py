@@ -5,6 +5,7 @@ that is there (``current``), and says when it failed (``lost``).
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from edge_node.config.models import Model
 from edge_node.engine.edgetpu import EdgeTpu, EdgeTpuEngine
-from edge_node.engine.edgetpu_discovery import ROOT, find_hardware, heat_advice
+from edge_node.engine.edgetpu_discovery import ROOT, TRIP_POINTS, find_hardware, heat_advice
 from edge_node.engine.edgetpu_process import EdgeTpuError, StoppedError
 from edge_node.engine.edgetpu_reasons import PERMANENT
 from edge_node.health import Health
@@ -251,10 +252,10 @@ class Keeper:
             return
         self._looked_at = now
         hardware = find_hardware(self._root)
-        for module in hardware.pci[:1]:
-            self._health.fact("edgetpu_temperature_c", module.temperature_c)
-            for number, trip_c in enumerate(module.trip_points_c):
-                self._health.fact(f"edgetpu_trip_{number}_c", trip_c)
+        module = hardware.pci[0] if hardware.pci else None
+        self._health.fact("edgetpu_temperature_c", module.temperature_c if module else None)
+        for number, trip_c in itertools.zip_longest(range(TRIP_POINTS), module.trip_points_c if module else ()):
+            self._health.fact(f"edgetpu_trip_{number}_c", trip_c)
         heat = heat_advice(hardware)
         if self._health.problem(HEAT_PART, str(heat) if heat else None) and heat:
             log.warning("%s", heat)

@@ -279,5 +279,5 @@ def _as_json(spec: ChildSpec) -> dict[str, Any]:
 def _cause(exit_code: int) -> str:
     if exit_code >= 0:
         return "exit"
-    known = {signal.SIGABRT: "abort", signal.SIGSEGV: "crash", signal.SIGBUS: "crash", signal.SIGKILL: "killed"}
-    return known.get(signal.Signals(-exit_code), "signal")
+    known: dict[int, str] = {signal.SIGABRT: "abort", signal.SIGSEGV: "crash", signal.SIGBUS: "crash", signal.SIGKILL: "killed"}
+    return known.get(-exit_code, "signal")  # real-time signals have no name

@@ -69,7 +69,7 @@ def use_secrets_of_service() -> None:
 
 def look_where_service_looks() -> bool:
     """Models and passwords are then those of the service. ``False``, and nothing is changed, where only root may see them."""
-    if paths.STATE_UNDER_SYSTEMD in os.environ or not STATE.is_dir():
+    if paths.STATE_UNDER_SYSTEMD in os.environ or not (STATE.is_dir() or _user()):
         return True
     if not all(os.access(folder, os.R_OK | os.X_OK) for folder in (STATE, CREDENTIAL.parent) if folder.exists()):
         return False
@@ -83,14 +83,21 @@ def give_to_service(path: Path) -> None:
 
     That user may have put links there: what they point to is left alone.
     """
-    try:
-        user = pwd.getpwnam(USER)
-    except KeyError:
+    user = _user()
+    if user is None:
         return
     for _, _, files, folder in os.fwalk(path):
         os.chown(folder, user.pw_uid, user.pw_gid)
         for name in files:
             os.chown(name, user.pw_uid, user.pw_gid, dir_fd=folder, follow_symlinks=False)
+
+
+def _user() -> pwd.struct_passwd | None:
+    """The service's own user, who is there from the installation on; its folder only from the first start."""
+    try:
+        return pwd.getpwnam(USER)
+    except KeyError:
+        return None
 
 
 def service_is_installed() -> bool:

@@ -335,6 +335,13 @@ def test_root_looks_where_the_service_looks(installed):
     assert paths.secret("mqtt-password") == "a secret"
 
 
+def test_root_looks_where_the_service_will_look_once_it_has_started(installed, monkeypatch):
+    service.STATE.rmdir()
+    monkeypatch.setattr(service, "USER", "nobody")
+    assert service.look_where_service_looks()
+    assert paths.models_directory(None) == service.STATE / "models"
+
+
 def test_others_are_told_that_they_do_not_see_what_the_service_sees(installed, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert not service.look_where_service_looks()

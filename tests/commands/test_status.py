@@ -47,6 +47,14 @@ def test_problem_is_told_first_and_is_exit_code_1(health, capsys):
     assert "! mqtt: broker.local: connection refused" in capsys.readouterr().out.splitlines()[1]
 
 
+def test_what_others_send_gives_no_orders_to_the_terminal(health, capsys):
+    health.problem("camera", "refused: \x1b]0;title\x07\x1b[2J")
+    health.fact("camera", "\x1b[31mwebcam")
+    with StatusSocket("hall", health):
+        main(["status"])
+    assert not [c for c in capsys.readouterr().out if not c.isprintable() and c != "\n"]
+
+
 def test_node_without_a_frame_says_so(capsys):
     with StatusSocket("hall", Health()):
         assert main(["status"]) == 0

@@ -60,6 +60,8 @@ def test_an_override_may_go_into_a_nested_section() -> None:
         ("camera:\n  loop: 1\n", "2:3: camera.loop: should be a valid boolean, not 1"),
         ("pose:\n  max_people: 99\n", "2:3: pose.max_people: should be less than or equal to 32, not 99"),
         ("model:\n  accelerator: gpu\n", "2:3: model.accelerator: 'gpu' is not one of 'auto', 'edgetpu' or 'cpu'"),
+        (f"model:\n  device: usb:{'1' * 5000}\n", "2:3: model.device: 'usb:1111"),
+        ("model:\n  device: usb:\u0661\n", "2:3: model.device: 'usb:\u0661' does not have the form"),
         ("camera:\n  fps: 10\n  fps: 20\n", "3:3: camera.fps: stands twice; keep one of them"),
         ("camera: [1, 2\n", "not valid YAML"),
         ("- a\n", "1:1: expected sections such as camera: and mqtt:, found a list"),

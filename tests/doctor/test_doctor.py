@@ -52,6 +52,13 @@ def test_all_is_well_with_a_stick_that_works(doctor, root):
     assert "RuntimeVersion(14)" in found["libedgetpu"]["text"]
 
 
+def test_a_udev_rule_that_cannot_be_read_is_passed_over(doctor, root):
+    usb_stick(root)
+    (root / "etc/udev/rules.d").mkdir(parents=True)
+    (root / "etc/udev/rules.d/10-gone.rules").symlink_to("/nowhere")
+    assert doctor()[1]["udev"]["text"] == "/lib/udev/rules.d/60-libedgetpu1-std.rules"
+
+
 @pytest.mark.parametrize(("accelerator", "code", "state"), [("edgetpu", 1, "wrong"), ("auto", 0, "note")])
 def test_no_stick_is_wrong_only_where_one_is_asked_for(doctor, tpu, accelerator, code, state):
     tpu.control.present = 0

@@ -1,6 +1,7 @@
 """The child process itself: starting that never ends, stopping in the middle of it, and a process that will not die."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -67,6 +68,14 @@ def test_a_process_whose_end_hangs_is_killed(tpu, monkeypatch, tmp_path):
         started.start()
     assert (failure.value.reason, failure.value.stage) == ("hang", "runtime")
     assert started.gone()
+
+
+def test_an_end_by_a_signal_without_a_name_is_told(child, tpu):
+    tpu.control.open_hangs = 1
+    started = child()
+    os.kill(started.pid, signal.SIGRTMIN + 1)
+    started._process.wait()
+    assert started.end() == "signal"
 
 
 def test_a_process_that_cannot_be_killed_is_reported_not_waited_for(child, tpu, monkeypatch):

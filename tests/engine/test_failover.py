@@ -203,6 +203,18 @@ def test_the_heat_of_a_module_is_told_and_cooling_takes_it_back(created, health,
     wait_until(lambda: "edgetpu_temperature" not in health.problems())
 
 
+def test_nothing_is_told_of_the_heat_of_a_module_that_is_gone(created, health, tmp_path, monkeypatch):
+    def heat():
+        return {name for name in health.report().facts if name.startswith(("edgetpu_temperature", "edgetpu_trip"))}
+
+    monkeypatch.setattr("edge_node.engine.edgetpu_keeper.LOOK_S", 0.01)
+    node = pci_module(tmp_path)
+    created()
+    wait_until(lambda: len(heat()) == 4)
+    node.unlink()
+    wait_until(lambda: not heat())
+
+
 def test_use_of_the_stock_model_is_a_standing_problem(created, tpu, health):
     tpu.control.refuse_cut = 1
     created()
