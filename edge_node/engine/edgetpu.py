@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_node.config.models import Model
 from edge_node.engine import Fill, Inference, ModelOutput, StockPoses
 from edge_node.engine.edgetpu_discovery import ROOT
-from edge_node.engine.edgetpu_process import ChildProcess, ChildSpec, EdgeTpuError, Exchange
+from edge_node.engine.edgetpu_process import STUCK, ChildProcess, ChildSpec, EdgeTpuError, Exchange
 from edge_node.engine.edgetpu_reasons import explained
 from edge_node.engine.graph import KEYPOINTS, CutModel, StockModel, read_model
 from edge_node.engine.runtime import Runtime
@@ -103,6 +103,7 @@ class EdgeTpu:
         self._root = root
         self._refusal: EdgeTpuError | None = None
         self._cut_proven = False
+        self._stuck: tuple[ChildProcess, EdgeTpuError] | None = None
 
     def start(self, stop_fd: int = -1) -> "EdgeTpuEngine":
         """Open the device in a new child and try the model there.
@@ -145,6 +146,8 @@ class EdgeTpu:
                 return engine
 
     def _start_with(self, model: CutModel | StockModel, stop_fd: int) -> "EdgeTpuEngine":
+        if self._stuck is not None and not self._stuck[0].gone():
+            raise self._stuck[1].bare()  # another one would only get stuck beside it
         spec = ChildSpec(
             device=self._settings.device,
             options=self._settings.edgetpu_options,
@@ -154,7 +157,11 @@ class EdgeTpu:
             exchange=Exchange(SLOTS, 3 * model.input_size_px**2, _output_bytes(model)),
         )
         child = ChildProcess(spec)
-        ready = child.start(stop_fd)
+        try:
+            ready = child.start(stop_fd)
+        except EdgeTpuError as error:
+            self._stuck = (child, error.bare()) if error.reason == STUCK else None
+            raise
         return EdgeTpuEngine(child, model, ready, self._runtime.title)
 
 

@@ -38,6 +38,8 @@ POLITE_S = 0.3
 KILLED_S = 5.0
 """A process that dies or is killed is gone by then, unless libedgetpu or the kernel's driver is stuck."""
 OUTPUT_LINES = 20
+STUCK = "stuck"
+"""The reason of a process that cannot even be killed."""
 
 
 class EdgeTpuError(EngineError):
@@ -198,7 +200,7 @@ class ChildProcess:
             self._process.kill()
         if not self._gone_within(KILLED_S):
             raise EdgeTpuError(
-                "stuck", f"process {self.pid} cannot be killed, the driver holds it: switch the device off and on", self.stage
+                STUCK, f"process {self.pid} cannot be killed, the driver holds it: switch the device off and on", self.stage
             )
         self._read_output()
         self._errors.close()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from edge_node.engine.edgetpu_discovery import REPLUG_ADVICE, ROOT, Reason, find_hardware, why_absent, why_not_opened
-from edge_node.engine.edgetpu_process import EdgeTpuError
+from edge_node.engine.edgetpu_process import STUCK, EdgeTpuError
 
 INSTALL = "install the libedgetpu package that docs/edge-tpu.md names for this system"
 FAULT_ADVICE = f"another port and cable, its own power; or {REPLUG_ADVICE}"
@@ -18,6 +18,8 @@ def explained(error: EdgeTpuError, device: str, runtime: str, root: Path = ROOT)
 
 
 def _reason(error: EdgeTpuError, device: str, runtime: str, root: Path) -> Reason:
+    if error.reason == STUCK:
+        return Reason(error.text, error.advice)
     if error.reason == "absent":
         return why_absent(find_hardware(root), device)
     if error.reason == "open" or error.stage == "open":

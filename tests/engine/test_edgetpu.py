@@ -2,8 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -11,11 +14,11 @@ import numpy as np
 import pytest
 
 from edge_node.config.models import Model
-from edge_node.engine import StockPoses, edgetpu
+from edge_node.engine import StockPoses, edgetpu, edgetpu_process
 from edge_node.engine.cpu import open_cpu_engine
 from edge_node.engine.create import create_unmixed_engine
 from edge_node.engine.edgetpu import LONGEST_DEADLINE_S, Deadline, EdgeTpu, InferenceLostError, read_compiled
-from edge_node.engine.edgetpu_process import EdgeTpuError
+from edge_node.engine.edgetpu_process import ChildProcess, EdgeTpuError
 from edge_node.engine.edgetpu_reasons import explained
 from edge_node.engine.runtime import load_runtime
 from edge_node.errors import ModelError
@@ -342,6 +345,22 @@ def test_a_library_that_aborts_while_it_is_loaded_comes_with_advice(opened, tmp_
 def test_a_fault_in_the_trial_comes_with_advice(reason):
     said = explained(EdgeTpuError(reason, "it went wrong", "trial"), "", "litert")
     assert str(said).startswith("it went wrong: another port and cable")
+
+
+def test_the_device_is_not_opened_again_while_a_process_that_cannot_be_killed_holds_it(stick, tpu, monkeypatch):
+    tpu.control.open_hangs = 1
+    with monkeypatch.context() as as_if_it_sat_in_the_kernel:
+        as_if_it_sat_in_the_kernel.setattr(subprocess.Popen, "kill", lambda _process: None)
+        as_if_it_sat_in_the_kernel.setattr(edgetpu_process, "KILLED_S", 0.1)
+        as_if_it_sat_in_the_kernel.setattr(ChildProcess, "start", functools.partialmethod(ChildProcess.start, deadline_s=3.0))
+        with pytest.raises(EdgeTpuError, match=r"process \d+ cannot be killed, the driver holds it") as first:
+            stick.start()
+        held_by = int(str(first.value).split()[1])
+        with pytest.raises(EdgeTpuError, match=f"process {held_by} cannot be killed"):
+            stick.start()
+    os.kill(held_by, signal.SIGKILL)
+    os.waitid(os.P_PID, held_by, os.WEXITED | os.WNOWAIT)
+    stick.start().close()
 
 
 def test_a_model_for_a_newer_runtime_is_refused_before_it_is_built(opened, compiled_model):
