@@ -12,6 +12,7 @@ from edge_node.commands.settings_arguments import SYSTEM_FILE, add_settings_argu
 from edge_node.doctor import Finding
 from edge_node.errors import EXIT_FAILED, EXIT_OK, UsageError
 from edge_node.filesystem import exists, is_folder
+from edge_node.log import harmless
 from edge_node.setup import service
 
 MARKS = {"fine": "✓", "note": "·", "wrong": "✗"}
@@ -82,5 +83,5 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _line(finding: Finding, marks: dict[str, str]) -> str:
-    line = f"{marks[finding.state]} {finding.part:<15} {finding.text}"
-    return f"{line}\n{' ' * (len(marks[finding.state]) + 17)}→ {finding.advice}" if finding.advice else line
+    line = harmless(f"{marks[finding.state]} {finding.part:<15} {finding.text}")
+    return f"{line}\n{' ' * (len(marks[finding.state]) + 17)}→ {harmless(finding.advice)}" if finding.advice else line

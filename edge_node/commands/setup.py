@@ -17,6 +17,7 @@ from edge_node.data import Frame
 from edge_node.errors import EXIT_OK, CameraError, ConfigError, EdgeNodeError, UsageError
 from edge_node.fetch import fetch
 from edge_node.filesystem import exists
+from edge_node.log import harmless
 from edge_node.models import MARKER, entry, is_path
 from edge_node.setup import answers, service
 
@@ -121,7 +122,7 @@ class _Dialogue:
         while True:
             answer = given if given is not None else self._ask(question, present)
             try:
-                print(f"{name}: {answer}: {take(answer)}")
+                print(harmless(f"{name}: {answer}: {take(answer)}"))
                 return
             except EdgeNodeError as error:
                 if self._arguments.keep_failing and not isinstance(error, ConfigError):

@@ -18,11 +18,9 @@ def explained(error: EdgeTpuError, device: str, runtime: str, root: Path = ROOT)
 
 
 def _reason(error: EdgeTpuError, device: str, runtime: str, root: Path) -> Reason:
-    if error.reason == STUCK:
-        return Reason(error.text, error.advice)
     if error.reason == "absent":
         return why_absent(find_hardware(root), device)
-    if error.reason == "open" or error.stage == "open":
+    if error.reason == "open" or (error.stage == "open" and error.reason != STUCK):
         return why_not_opened(find_hardware(root), device)
     if error.reason == "crash" and error.stage in {"build", "trial"}:
         return Reason(f"libedgetpu crashes under {runtime}: it was built for another TensorFlow Lite", INSTALL)

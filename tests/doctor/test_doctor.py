@@ -232,6 +232,17 @@ def test_an_import_of_picamera2_that_never_ends_is_given_up(doctor, tmp_path, mo
     assert (found["picamera2"]["state"], found["picamera2"]["text"]) == (state, "installed, but its import does not end within 0.5 s")
 
 
+def test_what_a_part_says_gives_no_orders_to_the_terminal(root, tmp_path, monkeypatch, capsys):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "picamera2.py").write_text("raise ImportError('\\x1b[2Jhere')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    values = ("model.accelerator=cpu", "mqtt.enabled=false", "camera.source=synthetic")
+    main(["doctor", "--root", str(root), *(word for value in values for word in ("--set", value))])
+    said = capsys.readouterr().out
+    assert "does not import: ImportError: \ufffd[2Jhere" in said
+    assert not [c for c in said if not c.isprintable() and c != "\n"]
+
+
 def test_listing_devices_leaves_no_process_behind(root, tpu):
     def children():
         return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
