@@ -199,9 +199,7 @@ class ChildProcess:
         if not polite:
             self._process.kill()
         if not self._gone_within(KILLED_S):
-            raise EdgeTpuError(
-                STUCK, f"process {self.pid} cannot be killed, the driver holds it: switch the device off and on", self.stage
-            )
+            raise EdgeTpuError(STUCK, f"process {self.pid} cannot be killed, the driver holds it: switch the device off and on", self.stage)
         self._read_output()
         self._errors.close()
         return _cause(self._process.returncode)
