@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -69,13 +70,14 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     config = loader(arguments)()
     file = configuration_file(arguments)
     yield Finding("configuration", "fine", str(file) if file else "built-in values: no file given, none in /etc")
-    sees_all = file != SYSTEM_FILE or service.look_where_service_looks()
+    of_service = file == SYSTEM_FILE
+    sees_all = not of_service or service.look_where_service_looks()
     if not sees_all:
         yield Finding("service", "note", "its models and passwords are for root's eyes; they were not looked at", "sudo edge-node doctor")
     yield from examine_software(config.model)
     if sees_all:
         yield from examine_model(config.model)
-    yield from examine_accelerator(config.model, arguments.root)
+    yield from examine_accelerator(config.model, arguments.root, of_service=of_service and os.geteuid() == 0)
     yield from examine_camera(config.camera)
     if sees_all or config.mqtt.username is None:
         yield from examine_broker(config)

@@ -14,16 +14,24 @@ from edge_node.engine.edgetpu_reasons import FAULT_ADVICE, explained
 from edge_node.engine.runtime import load_runtime
 from edge_node.errors import EngineError, ModelError
 from edge_node.models import MARKER, find_model
+from edge_node.setup import service
 from edge_node.status_socket import NoAnswerError, ask, running_sockets
 
 LIST_S = 10.0
 RULE_FOLDERS = ("etc/udev/rules.d", "lib/udev/rules.d", "usr/lib/udev/rules.d", "run/udev/rules.d")
 PI5_FREE_POWER = "proc/device-tree/chosen/power/usb_max_current_enable"
 BOARD = "proc/device-tree/model"
+SERVICE_ADVICE = (
+    "sudo systemd-sysusers edge-node.conf && sudo udevadm control --reload && sudo udevadm trigger && sudo systemctl restart edge-node"
+)
+"""Groups and udev rules are those of the package, or of systemd/install.sh."""
 
 
-def examine_accelerator(settings: Model, root: Path) -> Iterator[Finding]:
-    """Everything between the model and the stick. Absence is wrong only where the configuration asks for an Edge TPU."""
+def examine_accelerator(settings: Model, root: Path, *, of_service: bool = False) -> Iterator[Finding]:
+    """Everything between the model and the stick. Absence is wrong only where the configuration asks for an Edge TPU.
+
+    ``of_service``: root asks about the service, whose user may open less.
+    """
     if settings.accelerator == "cpu":
         yield note("Edge TPU", "model.accelerator is cpu: not looked for")
         return
@@ -31,7 +39,7 @@ def examine_accelerator(settings: Model, root: Path) -> Iterator[Finding]:
         yield _absence(settings, "Edge TPU", "the built-in marker model runs on the CPU only", "set model.accelerator to cpu")
         return
     hardware = find_hardware(root)
-    yield from _devices(hardware, settings, root)
+    yield from _devices(hardware, settings, root, of_service=of_service)
     try:
         child = ChildProcess(ChildSpec(list_only=True))
         library = child.start(deadline_s=LIST_S)
@@ -43,13 +51,16 @@ def examine_accelerator(settings: Model, root: Path) -> Iterator[Finding]:
     yield from _trial(settings, hardware, library, root)
 
 
-def _devices(hardware: Hardware, settings: Model, root: Path) -> Iterator[Finding]:
+def _devices(hardware: Hardware, settings: Model, root: Path, *, of_service: bool) -> Iterator[Finding]:
     for device in hardware.wanted(""):
         if not device.accessible:
             reason = why_absent(Hardware(*_alone(device)))
             yield wrong("device", reason.what, reason.advice)
             continue
-        yield fine("device", device.description)
+        if of_service and device.node is not None and not service.may_open(root / device.node.relative_to("/")):
+            yield wrong("device", f"the service's user may not open {device.description} at {device.node}", SERVICE_ADVICE)
+        else:
+            yield fine("device", device.description)
         if isinstance(device, UsbStick) and device.speed_mbps < USB3_MBPS:
             yield note(
                 "USB speed", f"{device.name} runs at {device.speed_mbps:g} Mbit/s", "use a blue USB 3 port and the stick's own cable"

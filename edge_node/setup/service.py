@@ -100,6 +100,22 @@ def _user() -> pwd.struct_passwd | None:
         return None
 
 
+def may_open(device: Path) -> bool:
+    """Whether the service's user may read and write the device file ``device``; also where one of the two is not there."""
+    user = _user()
+    if user is None:
+        return True
+    try:
+        status = device.stat()
+    except FileNotFoundError:  # unplugged since it was found
+        return True
+    if status.st_uid == user.pw_uid:
+        bits = status.st_mode >> 6
+    else:
+        bits = status.st_mode >> 3 if status.st_gid in os.getgrouplist(USER, user.pw_gid) else status.st_mode
+    return bits & 0o6 == 0o6
+
+
 def service_is_installed() -> bool:
     """Whether systemd runs this machine and knows the unit."""
     return Path("/run/systemd/system").is_dir() and _systemctl("cat", UNIT).returncode == 0

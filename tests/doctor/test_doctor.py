@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from edge_node.config.models import Model
 from edge_node.doctor.accelerator import examine_accelerator
 from edge_node.doctor.software import examine_software
 from edge_node.health import Health
+from edge_node.setup import service
 from edge_node.status_socket import StatusSocket
 from tests.simtpu.simtpu import Fault
 from tests.simtpu.sysfs import empty_machine, pci_module, udev_rule, usb_stick
@@ -74,6 +76,23 @@ def test_a_stick_without_permission_is_told_the_group(doctor, root):
     assert (code, found["device"]["state"]) == (1, "wrong")
     assert "no permission to use USB 2-1" in found["device"]["text"]
     assert "usermod -aG plugdev" in found["device"]["advice"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root asks for the service's user")
+@pytest.mark.parametrize(("mode", "state"), [(0o660, "wrong"), (0o666, "fine")])
+def test_a_stick_that_root_may_open_and_the_service_may_not_is_wrong(doctor, root, monkeypatch, mode, state):
+    usb_stick(root, mode=mode)
+    configuration = root / "edge-node.yaml"
+    configuration.touch()
+    monkeypatch.setattr(service, "USER", "nobody")
+    monkeypatch.setenv("STATE_DIRECTORY", str(root))
+    for module in ("edge_node.commands.doctor", "edge_node.commands.settings_arguments"):
+        monkeypatch.setattr(f"{module}.SYSTEM_FILE", configuration)
+    code, found = doctor()
+    assert (code, found["device"]["state"]) == (int(state == "wrong"), state)
+    if state == "wrong":
+        assert found["device"]["text"].startswith("the service's user may not open USB 2-1")
+        assert found["device"]["advice"].startswith("sudo systemd-sysusers edge-node.conf")
 
 
 def test_a_stick_stuck_before_its_firmware_is_to_be_replugged(doctor, root, tpu):
