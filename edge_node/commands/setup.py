@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Set up, and start what was set up."""
+    arguments.config = arguments.config.absolute()  # the service's file is known by its path
     if arguments.config == SYSTEM_FILE and os.geteuid() != 0:
         raise UsageError(f"{SYSTEM_FILE} belongs to root: sudo edge-node setup (or write another file: -c FILE)")
     present, password = _present(arguments.config), _given_password(arguments.password_file)
