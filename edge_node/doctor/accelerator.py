@@ -8,7 +8,7 @@ from typing import Any
 from edge_node.config.models import Model
 from edge_node.doctor import Finding, fine, note, wrong
 from edge_node.engine.edgetpu import REFUSED, EdgeTpu, EdgeTpuEngine, read_compiled
-from edge_node.engine.edgetpu_discovery import USB3_MBPS, Hardware, UsbStick, find_hardware, heat_advice, why_absent
+from edge_node.engine.edgetpu_discovery import SERVICE_ADVICE, USB3_MBPS, Hardware, UsbStick, find_hardware, heat_advice, why_absent
 from edge_node.engine.edgetpu_process import ChildProcess, ChildSpec, EdgeTpuError
 from edge_node.engine.edgetpu_reasons import FAULT_ADVICE, explained
 from edge_node.engine.runtime import load_runtime
@@ -21,10 +21,6 @@ LIST_S = 10.0
 RULE_FOLDERS = ("etc/udev/rules.d", "lib/udev/rules.d", "usr/lib/udev/rules.d", "run/udev/rules.d")
 PI5_FREE_POWER = "proc/device-tree/chosen/power/usb_max_current_enable"
 BOARD = "proc/device-tree/model"
-SERVICE_ADVICE = (
-    "sudo systemd-sysusers edge-node.conf && sudo udevadm control --reload && sudo udevadm trigger && sudo systemctl restart edge-node"
-)
-"""Groups and udev rules are those of the package, or of systemd/install.sh."""
 
 
 def examine_accelerator(settings: Model, root: Path, *, of_service: bool = False) -> Iterator[Finding]:

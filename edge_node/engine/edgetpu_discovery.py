@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_node import paths
+
 ROOT = Path("/")
 USB_BEFORE_FIRMWARE = ("1a6e", "089a")
 USB_READY = ("18d1", "9302")
@@ -22,6 +24,10 @@ UDEV_ADVICE = (
     "sudo apt install --reinstall libedgetpu1-std && sudo udevadm control --reload && sudo udevadm trigger"
 )
 APEX_ADVICE = "sudo groupadd -f apex && sudo usermod -aG apex $USER (then log in again), with the udev rule of docs/edge-tpu.md"
+SERVICE_ADVICE = (
+    "sudo systemd-sysusers edge-node.conf && sudo udevadm control --reload && sudo udevadm trigger && sudo systemctl restart edge-node"
+)
+"""The service's groups and the udev rules are those of the package, or of systemd/install.sh."""
 DRIVER_ADVICE = "install the driver: sudo apt install gasket-dkms, then restart"
 PCI_ADVICE = "look whether it sits well in its slot and PCIe is switched on (lspci -d 1ac1:089a shows it), then restart"
 REPLUG_ADVICE = "unplug the stick, wait 5 s, plug it in again"
@@ -149,10 +155,15 @@ def _why(found: UsbStick | PciModule) -> Reason:
     if isinstance(found, PciModule) and found.node is None:
         return Reason(f"{found.description} has no driver", DRIVER_ADVICE)
     if not found.accessible:
-        advice = UDEV_ADVICE if isinstance(found, UsbStick) else APEX_ADVICE
-        return Reason(f"no permission to use {found.description} at {found.node}", advice)
+        return Reason(f"no permission to use {found.description} at {found.node}", _permission_advice(found))
     again = REPLUG_ADVICE if isinstance(found, UsbStick) else "switch the machine off and on"
     return Reason(f"{found.description} is there but does not answer, or another program has it", f"stop that, or {again}")
+
+
+def _permission_advice(found: UsbStick | PciModule) -> str:
+    if paths.files_are_the_services():  # whoever reads it is another user
+        return SERVICE_ADVICE
+    return UDEV_ADVICE if isinstance(found, UsbStick) else APEX_ADVICE
 
 
 def _usb_sticks(root: Path) -> tuple[UsbStick, ...]:

@@ -61,6 +61,14 @@ def test_a_stick_whose_device_file_is_missing_is_not_accessible(root):
     assert "no permission to use USB 2-1" in str(why_not_opened(find_hardware(root)))
 
 
+def test_the_service_names_what_lets_its_own_user_in(root, monkeypatch):
+    monkeypatch.setenv("STATE_DIRECTORY", str(root))
+    usb_stick(root, mode=None)
+    said = str(why_not_opened(find_hardware(root)))
+    assert "sudo systemd-sysusers edge-node.conf" in said
+    assert "$USER" not in said
+
+
 def test_a_module_tells_temperature_and_trip_points(root):
     pci_module(root, temperature_c=52.3)
     (module,) = find_hardware(root).pci
