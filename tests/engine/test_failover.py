@@ -301,6 +301,7 @@ def test_one_that_hangs_while_it_is_opened_is_a_problem_until_it_starts(created,
     assert health.problems()["accelerator"] == "the Edge TPU is not ready after 1 s; the CPU carries on"
     assert "the Edge TPU is not ready after 1 s; the CPU carries on" in caplog.messages
     assert engine.infer([grey], shapes)[0].accelerator == "cpu"
+    wait_until(lambda: tpu.control.open_hangs == 0)  # else it would be the next child that hangs
     (hanging,) = [pid for pid in children_of(os.getpid()) if b"edgetpu_child.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(hanging, signal.SIGKILL)
     wait_until(lambda: engine.accelerator == "edgetpu")
