@@ -113,7 +113,7 @@ class Model(Section):
     )
     edgetpu_options: dict[str, str] = Field(
         default_factory=dict,
-        description="Options handed to libedgetpu, such as Performance: High. They need a device index (usb:0).",
+        description="Options handed to libedgetpu, such as Performance: High. The first device stands in where no index is given.",
     )
     runtime: Literal["auto", "litert", "tflite-runtime", "pycoral"] = Field(
         "auto", description="Which TensorFlow Lite runs the model. auto: the first that is installed, in this order."
@@ -128,13 +128,6 @@ class Model(Section):
     def _goes_with_the_accelerator(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("accelerator") == "cpu":
             raise ValueError("should be false where model.accelerator is cpu")
-        return value
-
-    @field_validator("edgetpu_options")
-    @classmethod
-    def _heard_by_the_library(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        if value and ":" not in info.data.get("device", ":"):  # left out of the data where it is wrong itself
-            raise ValueError("count only with an index: set model.device to usb:0, pci:0 or :0")
         return value
 
     @property

@@ -149,7 +149,7 @@ class EdgeTpu:
         if self._stuck is not None and not self._stuck[0].gone():
             raise self._stuck[1].bare()  # another one would only get stuck beside it
         spec = ChildSpec(
-            device=self._settings.device,
+            device=_numbered(self._settings),
             options=self._settings.edgetpu_options,
             runtime=self._runtime.interpreter.__module__,
             needs_runtime=self._model.needs_runtime,
@@ -318,6 +318,11 @@ class _Slot:
 
 def _people(model: StockModel) -> int:
     return 1 if model.layout == "single" else 6
+
+
+def _numbered(settings: Model) -> str:
+    """``model.device``, with the index of the first where libedgetpu would not hear the options without one."""
+    return f"{settings.device}:0" if settings.edgetpu_options and ":" not in settings.device else settings.device
 
 
 def _output_bytes(model: CutModel | StockModel) -> tuple[int, ...]:

@@ -134,7 +134,7 @@ def heat_advice(hardware: Hardware) -> Reason | None:
             continue
         return Reason(
             f"{module.name} is at {module.temperature_c:.0f} °C and slows down at {module.trip_points_c[0]:.0f} °C",
-            "give it a heat sink or air, or set model.edgetpu_options to {Performance: Low} and model.device to pci:0",
+            "give it a heat sink or air, or set model.edgetpu_options Performance: Low",
         )
     return None
 

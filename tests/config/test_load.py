@@ -61,7 +61,6 @@ def test_an_override_may_go_into_a_nested_section() -> None:
         ("pose:\n  max_people: 99\n", "2:3: pose.max_people: should be less than or equal to 32, not 99"),
         ("model:\n  accelerator: gpu\n", "2:3: model.accelerator: 'gpu' is not one of 'auto', 'edgetpu' or 'cpu'"),
         (f"model:\n  device: usb:{'1' * 5000}\n", "2:3: model.device: 'usb:1111"),
-        ("model:\n  device: usb\n  edgetpu_options: {Performance: Low}\n", "3:3: model.edgetpu_options: count only with an index: set"),
         ("model:\n  device: usb:\u0661\n", "2:3: model.device: 'usb:\u0661' does not have the form"),
         ("camera:\n  fps: 10\n  fps: 20\n", "3:3: camera.fps: stands twice; keep one of them"),
         ("camera: [1, 2\n", "not valid YAML"),
