@@ -105,7 +105,7 @@ def program(tmp_path: Path, shared: Shared) -> Program:
     [
         ("camera:\n  widht: 640\n", "edge-node.yaml:2:3: camera.widht: unknown key, did you mean width?"),
         ("camera:\n  width: wide\n", "edge-node.yaml:2:3: camera.width: should be a valid integer, not 'wide'"),
-        ("camera:\n  fps: -1\n", "edge-node.yaml:2:3: camera.fps: should be greater than 0, not -1"),
+        ("camera:\n  fps: -1\n", "edge-node.yaml:2:3: camera.fps: should be greater than or equal to 0.001, not -1"),
         ("camera:\n  width: 640\n   height: 480\n", "edge-node.yaml:3:10: not valid YAML: mapping values are not allowed"),
         ("model:\n  accelerator: tpu\n", "edge-node.yaml:2:3: model.accelerator: 'tpu' is not one of 'auto', 'edgetpu' or 'cpu'"),
         ("mqtt:\n  password: secret\n", "edge-node.yaml:2:3: mqtt.password: unknown key"),

@@ -21,9 +21,8 @@ NOT_UTF8 = "not UTF-8, as a configuration must be; a file of such a name has to 
 Loc = tuple[str | int, ...]
 _SUBJECT = re.compile(r"^\w+ should\b")
 """Of pydantic's messages: Input, String, List; the key stands before them."""
-_COUNTED = re.compile(r" after validation, not .*")
-"""Of what pydantic says of the length of a list."""
 _MAX_DEPTH = 16
+NULL_TAG = "tag:yaml.org,2002:null"
 _TOO_DEEP = "nested too deeply or too often"
 _MAX_NODES = 20_000
 """More than any configuration needs: 32 zones of 64 corners have 6,272 values."""
@@ -174,7 +173,7 @@ def _read_file(path: Path, source: _Source) -> None:
         raise ConfigError([f"{where}: not valid YAML: {_said(error)}"]) from None
     except yaml.YAMLError as error:
         raise ConfigError([f"{path}: not valid YAML: {_said(error)}"]) from None
-    if root is None:
+    if root is None or root.tag == NULL_TAG:  # nothing at all, or nothing but comments below a ---
         return
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError([f"{path}:1:1: expected sections such as camera: and mqtt:, found {_kind_of(root)}"])
@@ -200,8 +199,11 @@ def _construct(node: yaml.Node, loc: Loc, file: str, source: _Source) -> Any:
         return _scalar(node, loc, source)
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = str(key_node.value)
         place = f"{file}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
+        if not isinstance(key_node, yaml.ScalarNode):
+            source.problems.append(f"{place}: {_dotted(loc)}: a key must be a word, not {_kind_of(key_node)}")
+            continue
+        key = str(key_node.value)
         if key in mapping:
             source.problems.append(f"{place}: {_dotted((*loc, key))}: stands twice; keep one of them")
             continue
@@ -256,9 +258,8 @@ def _reason(error: ErrorDetails) -> str:
     if kind == "value_error":  # of our own: says what is given, and leaves out the password of an address
         return str(context["error"])
     wanted = "should be a section of keys" if kind == "model_type" else _SUBJECT.sub("should", error["msg"])
-    if kind in ("too_short", "too_long"):
-        wanted, given = _COUNTED.sub("", wanted), len(given)
-    return f"{wanted}, not {shown(given)}"
+    told = kind in ("too_short", "too_long")  # of a list: it says by itself how long that is
+    return wanted.replace(" after validation", "") if told else f"{wanted}, not {shown(given)}"
 
 
 def _siblings(loc: Loc) -> list[str]:
@@ -289,4 +290,6 @@ def _model_at(loc: Loc) -> type[BaseModel] | None:
 
 
 def _kind_of(node: yaml.Node) -> str:
-    return "a list" if isinstance(node, yaml.SequenceNode) else f"{node.value!r}"
+    if isinstance(node, yaml.ScalarNode):
+        return f"{node.value!r}"
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a section"

@@ -11,6 +11,7 @@ import socket
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from edge_node.errors import ConfigError, SourceUnusableError
 
@@ -71,12 +72,19 @@ class Camera(Section):
     )
     width: int = Field(640, ge=64, le=7680, description="Width asked of a camera, in pixels. Files keep their own.")
     height: int = Field(480, ge=64, le=4320, description="Height asked of a camera, in pixels.")
-    fps: float = Field(30.0, gt=0, le=240, description="Frames per second asked of a camera, and the rate of the synthetic scene.")
+    fps: float = Field(30.0, ge=0.001, le=240, description="Frames per second asked of a camera, and the rate of the synthetic scene.")
     hflip: bool = Field(False, description="Mirror the picture left to right before the model sees it (left and right joints swap).")
     vflip: bool = Field(False, description="Turn the picture upside down, for a camera that hangs (with hflip: 180 degrees).")
     realtime: bool = Field(False, description="Play a file at its own rate and skip what is late, instead of using every frame.")
     loop: bool = Field(False, description="Start a file or folder again at its end.")
     stall_s: float = Field(5.0, ge=0.5, le=120, description="A live source without a frame for so many seconds is opened again.")
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _is_text_or_number(cls, value: Any) -> Any:
+        if type(value) not in (str, int):  # pydantic would tell it twice, once for each type
+            raise PydanticCustomError("source_type", "should be text or a whole number")
+        return value
 
     @field_validator("source")
     @classmethod

@@ -15,6 +15,8 @@ COOLING_SPAN_C = 8.0
 """So many degrees above the limit the node works as little as it ever will ..."""
 LEAST_DUTY = 0.25
 """... which is this share of the time."""
+LEAST_IDLE_FPS = 1 / 86_400
+"""Who asks for fewer looks still gets one a day."""
 
 
 class Pace:
@@ -46,7 +48,9 @@ class Pace:
 
     def _next_look_ns(self, config: Config) -> int:
         idle_fps, looked_ns = config.pose.idle_fps, self._looked_ns
-        return looked_ns + int(1e9 / idle_fps) if self._nobody and idle_fps > 0 and looked_ns is not None else 0
+        if not self._nobody or idle_fps == 0 or looked_ns is None:
+            return 0
+        return looked_ns + int(1e9 / max(idle_fps, LEAST_IDLE_FPS))
 
     def budget(self, config: Config, *, accelerator: str, parallel: int) -> int:
         """Inferences for one frame, at least one. ``parallel``: how many ``accelerator``, which is to do them, runs side by side.

@@ -30,6 +30,11 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     assert load(write(tmp_path, ""), {}) == Config()
 
 
+@pytest.mark.parametrize("text", ["---\n", "---\n# camera:\n#   fps: 10\n...\n", "~\n"])
+def test_a_document_with_nothing_in_it_is_an_empty_file(tmp_path: Path, text: str) -> None:
+    assert load(write(tmp_path, text), {}) == Config()
+
+
 def test_a_section_with_only_comments_means_its_defaults(tmp_path: Path) -> None:
     assert load(write(tmp_path, "mqtt:\n  tls:\n    # enabled: true\n"), {}) == Config()
 
@@ -78,6 +83,12 @@ def test_an_override_may_go_into_a_nested_section() -> None:
             "3:39: state.zones.0.polygon.1.1: should be a valid number, not True",
         ),
         ("state:\n  zones:\n  - nam: bed\n", "3:5: state.zones.0.nam: unknown key, did you mean name?"),
+        (
+            "state:\n  zones:\n  - {name: bed, polygon: [[0, 0], [1, 0]]}\n",
+            "3:17: state.zones.0.polygon: should have at least 3 items, not 2",
+        ),
+        ("? [camera, fps]\n: 10\n", "1:3: configuration: a key must be a word, not a list"),
+        ("camera:\n  ? {fps: 10}\n", "2:5: camera: a key must be a word, not a section"),
         ("record:\n  path: ''\n", "2:3: record.path: should have at least 1 character, not ''"),
         (
             "state:\n  zones: [{name: a, polygon: [[0, 0], [1, 0]]}]\n",
@@ -109,6 +120,12 @@ def test_a_mistake_is_told_with_line_column_and_key(tmp_path: Path, text: str, e
 def test_the_mqtt_version_5_may_be_written_as_the_number_it_is_to_yaml(tmp_path: Path) -> None:
     assert load(write(tmp_path, "mqtt:\n  protocol: 5\n"), {}).mqtt.protocol == "5"
     assert load(None, {}, ["mqtt.protocol=5"]).mqtt.protocol == "5"
+
+
+@pytest.mark.parametrize(("value", "shown"), [("", "None"), ("yes", "True"), ("1.5", "1.5"), ("[0]", "a list")])
+def test_a_source_of_a_wrong_type_is_one_mistake(tmp_path: Path, value: str, shown: str) -> None:
+    file = write(tmp_path, f"camera:\n  source: {value}\n")
+    assert problems(file) == [f"{file}:2:3: camera.source: should be text or a whole number, not {shown}"]
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -163,7 +180,7 @@ def test_a_login_of_the_camera_that_cannot_be_read_is_one_mistake_among_others(t
     file = write(tmp_path, "camera:\n  source: rtsp://camera/\n  fps: 0\n")
     assert sorted(problems(file)) == [
         f"{file}:2:3: camera.source: environment variable EDGE_NODE_CAMERA_PASSWORD: is not text in UTF-8",
-        f"{file}:3:3: camera.fps: should be greater than 0, not 0",
+        f"{file}:3:3: camera.fps: should be greater than or equal to 0.001, not 0",
     ]
 
 

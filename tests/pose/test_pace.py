@@ -62,6 +62,13 @@ def test_while_nobody_is_in_view_only_some_frames_are_looked_at():
     assert 9 <= sum(wanted) <= 11
 
 
+def test_somebody_who_asks_for_next_to_no_looks_gets_one_a_day():
+    pace = Pace(Health(), live=False)
+    looked(pace, 10**9, people=0)
+    assert not pace.wants(3600 * 10**9, config(idle_fps=1e-300))
+    assert pace.wants(86_401 * 10**9, config(idle_fps=1e-300))
+
+
 def test_as_soon_as_somebody_is_there_every_frame_is_looked_at():
     pace = Pace(Health(), live=False)
     looked(pace, 10**9, people=1)
