@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 
-from edge_node.camera.opencv import Capture, RgbConverter, name_of_video, read_picture
+from edge_node.camera.opencv import Capture, RgbConverter, grab, name_of_video, read_picture
 from edge_node.camera.stamps import NS_PER_S, FileStamper, sleep_until
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
@@ -21,6 +21,8 @@ from edge_node.health import Health
 log = logging.getLogger(__name__)
 
 FULL_HD_PX = 1920 * 1088
+PATIENCE_S = 2.0
+"""More than the decoding of a picture takes anywhere."""
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -55,7 +57,7 @@ class VideoFile:
                 continue
             image = self._converter.retrieve(self._capture)
             if image is None:
-                log.warning("%s: frame %d cannot be decoded; skipped", self._shown, self._frames_read)
+                self._say_skipped()
                 continue
             if self._pace:
                 began_ns = self._pace.wait_for(self._stamper.due_ns(position_ms))
@@ -74,7 +76,11 @@ class VideoFile:
         self._capture.release()
 
     def _grab(self) -> bool:
-        if self._capture.grab():
+        bad = grab(self._capture, PATIENCE_S)
+        if bad is not None:
+            for _ in range(bad):
+                self._frames_read += 1
+                self._say_skipped()
             self._frames_read += 1
             return True
         if self._frames_read == 0:
@@ -82,6 +88,9 @@ class VideoFile:
         if self._frames_read < self.length:
             log.warning("%s: ends after %d of %d frames; the file is damaged or cut off", self._shown, self._frames_read, self.length)
         return self._loop and self._start_over()
+
+    def _say_skipped(self) -> None:
+        log.warning("%s: frame %d cannot be decoded; skipped", self._shown, self._frames_read)
 
     def _start_over(self) -> bool:
         self._capture.release()

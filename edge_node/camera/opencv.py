@@ -4,6 +4,7 @@ Importing this module imports OpenCV (some 0.1 s), so it is only imported when s
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when
 
 Capture = Any
 """cv2.VideoCapture: OpenCV carries no type information for it that holds over its versions."""
+
+BAD_IN_A_ROW = 25
+"""After so many pictures that cannot be decoded, one after the other, nothing good is expected any more."""
 
 FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}
 
@@ -50,6 +54,21 @@ def name_of_video(path: Path, refusal: Refusal) -> str:
     except UnicodeEncodeError as error:
         raise refusal(f"{path}: the name of a video must be UTF-8; rename it") from error
     return str(path.absolute())
+
+
+def grab(capture: Capture, patience_s: float) -> int | None:
+    """Go on to the next picture that can be decoded; how many that cannot were passed over, or ``None`` at the end.
+
+    OpenCV says the same of a damaged picture as of the end; only beyond a picture more may come. Once ``patience_s`` are over it was no
+    picture that failed but the wait for one.
+    """
+    began_s = time.monotonic()
+    for bad in range(BAD_IN_A_ROW):
+        if capture.grab():
+            return bad
+        if time.monotonic() - began_s > patience_s:
+            break
+    return None
 
 
 class RgbConverter:

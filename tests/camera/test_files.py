@@ -189,6 +189,24 @@ def test_a_video_that_is_cut_off_gives_what_is_there_and_says_so(tmp_path, caplo
     assert "the file is damaged or cut off" in caplog.text
 
 
+def test_damaged_frames_of_a_video_are_skipped_and_said_and_those_behind_them_used(tmp_path, caplog):
+    path = tmp_path / "damaged.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for shade in range(20):
+        writer.write(np.full((48, 64, 3), shade * 10, np.uint8))
+    writer.release()
+    content = bytearray(path.read_bytes())
+    pictures = [place for place in range(len(content)) if content.startswith(b"\xff\xd8\xff", place)]
+    for number in (5, 6, 12):
+        content[pictures[number] : pictures[number + 1] - 8] = bytes(pictures[number + 1] - 8 - pictures[number])
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        frames = frames_of(path)
+    assert [round(int(frame.image.mean()) / 10) for frame in frames] == [n for n in range(20) if n not in (5, 6, 12)]
+    assert [frame.seq for frame in frames] == list(range(17))
+    assert [record.message for record in caplog.records] == [f"{path}: frame {n} cannot be decoded; skipped" for n in (6, 7, 13)]
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import closing, contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from edge_node.config.models import Camera as CameraSettings
 from edge_node.errors import CameraError
 from edge_node.health import Health
 from edge_node.slot import Latest
-from tests.camera.mjpeg_server import MjpegServer, free_port
+from tests.camera.mjpeg_server import MjpegServer, free_port, red
 from tests.camera.rtsp_server import RtspServer, write_transport_stream
 
 
@@ -76,6 +77,28 @@ def test_a_stalled_stream_is_said_opened_again_and_numbered_on():
         assert after.media_ns > before.media_ns
         assert health.report().counters["camera_reopened"] >= 1
         assert server.connections >= 2
+
+
+def test_a_damaged_picture_of_a_stream_costs_no_other(caplog):
+    pictures = [red(100), red(150), b"\xff\xd8 no picture", red(200)]
+    with closing(MjpegServer(pictures=pictures)) as server, closing(open_camera(settings(server.url))) as camera:
+        frames = [camera.read() for _ in range(12)]
+        assert server.connections == 1
+    shades = [round(int(frame.image[60, 80, 0]), -1) for frame in frames]
+    assert set(pairwise(shades)) == {(100, 150), (150, 200), (200, 100)}
+    steps = [after.seq - before.seq for before, after in pairwise(frames)]
+    assert steps == [2 if shade == 150 else 1 for shade in shades[:-1]]
+    assert caplog.text.count("some pictures cannot be decoded") == 1
+
+
+def test_a_stream_of_nothing_but_damaged_pictures_is_one_that_is_lost():
+    pictures = [red(100), *[b"\xff\xd8 no picture"] * 99]
+    with (
+        closing(MjpegServer(pictures=pictures, fps=100)) as server,
+        closing(open_camera(settings(server.url))) as camera,
+        pytest.raises(CameraError, match="ended or stopped"),
+    ):
+        list(iter(camera.read, None))
 
 
 def test_a_server_that_goes_away_and_comes_back_is_found_again():
