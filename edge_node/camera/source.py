@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from edge_node.errors import SourceUnusableError
 from edge_node.paths import expanded, secret
@@ -124,10 +124,17 @@ def _stream(url: str) -> Stream:
     if parts.scheme not in STREAM_SCHEMES or not parts.hostname:
         raise SourceUnusableError(f"camera.source: {parts.scheme}://… is no stream; use rtsp://HOST/PATH or http://HOST/PATH")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    username = secret("camera-username")
-    password = secret("camera-password")
-    login = parts.netloc.rpartition("@")[0]
-    if username and not login:
-        login = quote(username, safe="") + (":" + quote(password, safe="") if password else "")
+    login = _login(parts)
     with_login = urlunsplit(parts._replace(netloc=f"{login}@{host}{port}" if login else f"{host}{port}"))
     return Stream(url=with_login, shown=urlunsplit(parts._replace(netloc=host + port, query="", fragment="")))
+
+
+def _login(parts: SplitResult) -> str:
+    """``user:password`` of the address; what it does not say itself is taken from the secrets, a password for their own user only."""
+    login = parts.netloc.rpartition("@")[0]
+    username, password = secret("camera-username"), secret("camera-password")
+    if not login:
+        login = quote(username or "", safe="")
+    elif parts.password is not None or username not in (None, unquote(login)):
+        return login
+    return f"{login}:{quote(password, safe='')}" if login and password else login

@@ -1,5 +1,6 @@
 """A small real camera server: MJPEG over HTTP on localhost, which can stall, hang up, refuse and come back."""
 
+import base64
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,16 +9,20 @@ import cv2
 import numpy as np
 
 BOUNDARY = b"frame"
+MULTIPART = "multipart/x-mixed-replace; boundary=frame"
 
 
 class MjpegServer:
     """Serves ``pictures`` (JPEG) again and again at ``fps``, or a picture whose red counts up.
 
-    ``stalled`` keeps the connection and sends nothing; ``status`` is the answer.
+    ``stalled`` keeps the connection and sends nothing; ``status`` is the answer. With ``login`` (``user:password``) it wants that,
+    in the way of ``scheme``, of which it understands Basic only. ``page`` is sent in place of pictures.
     """
 
-    def __init__(self, fps=30, status=200, port=0, pictures=()):
+    def __init__(self, fps=30, status=200, port=0, pictures=(), *, login=None, scheme="Basic", page=b""):
         self.fps, self.status, self.pictures = fps, status, pictures
+        self.login, self.scheme, self.page = login, scheme, page
+        self.shown = []
         self.stalled = threading.Event()
         self.connections = 0
         self._closing = threading.Event()
@@ -44,10 +49,18 @@ class MjpegServer:
 
     def _serve(self, handler):
         self.connections += 1
+        shown = handler.headers.get("Authorization", "")
+        self.shown.append(shown)
+        if self.login and shown != f"Basic {base64.b64encode(self.login.encode()).decode()}":
+            handler.send_response(401)
+            handler.send_header("WWW-Authenticate", f'{self.scheme} realm="camera"')
+            handler.end_headers()
+            return
         handler.send_response(self.status)
-        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=" + BOUNDARY.decode())
+        handler.send_header("Content-Type", "text/html" if self.page else MULTIPART)
         handler.end_headers()
-        if self.status != 200:
+        handler.wfile.write(self.page)
+        if self.page or self.status != 200:
             return
         number = 0
         while not self._closing.wait(1 / self.fps):

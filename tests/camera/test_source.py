@@ -72,6 +72,24 @@ def test_the_login_comes_from_the_environment(monkeypatch):
     assert "ss" not in stream.shown.removeprefix("rtsp://cam/")
 
 
+@pytest.mark.parametrize(
+    ("address", "username", "url"),
+    [
+        ("rtsp://me@cam/live", None, "rtsp://me:secret@cam/live"),
+        ("rtsp://me@cam/live", "me", "rtsp://me:secret@cam/live"),
+        ("rtsp://guest@cam/live", "me", "rtsp://guest@cam/live"),
+        ("rtsp://me:own@cam/live", None, "rtsp://me:own@cam/live"),
+        ("rtsp://me:@cam/live", None, "rtsp://me:@cam/live"),
+        ("rtsp://cam/live", None, "rtsp://cam/live"),
+    ],
+)
+def test_the_password_of_the_environment_completes_an_address_that_has_a_user_only(monkeypatch, address, username, url):
+    monkeypatch.setenv("EDGE_NODE_CAMERA_PASSWORD", "secret")
+    if username:
+        monkeypatch.setenv("EDGE_NODE_CAMERA_USERNAME", username)
+    assert parse_source(address).url == url
+
+
 @example("~0")
 @given(st.text(max_size=60))
 def test_any_text_is_a_source_or_refused_in_one_line(text):

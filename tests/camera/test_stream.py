@@ -148,6 +148,21 @@ def test_a_login_that_is_refused_is_told_from_one_that_is_missing(monkeypatch):
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("login", "says"), [("me:p@ss", "no video that can be read"), ("me:other", r"refuses this login \(401\)$"), ("me", r"\(401\)$")]
+)
+def test_a_login_is_called_refused_only_after_the_camera_was_shown_it(login, says):
+    with closing(MjpegServer(login="me:p@ss", page=b"<html>")) as server, pytest.raises(CameraError, match=says):
+        open_camera(settings(server.url.replace("://", f"://{login.replace('@', '%40')}@")))
+
+
+def test_a_password_is_not_shown_in_clear_to_a_camera_that_takes_it_otherwise():
+    with closing(MjpegServer(login="me:secret", scheme="Digest")) as server:
+        said = why_not(server.url.replace("://", "://me:secret@"), 2.0)
+        assert said == "the camera refuses this login (401), or what it sends is no video that can be read"
+        assert server.shown == [""]
+
+
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
 def test_nobody_listening_is_said(scheme):
     port = free_port()
