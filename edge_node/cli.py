@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import io
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from types import ModuleType
 from edge_node import __version__
 from edge_node.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, EdgeNodeError
 from edge_node.interrupt import ended_at_once_by_ctrl_c
+from edge_node.standard_streams import open_closed_ones, output_watched
 
 VERBS = {
     "setup": "set a node up, from nothing to a running service: ask, try each answer, write the configuration, start",
@@ -38,17 +38,18 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    open_closed_ones()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: the name of a file need not be UTF-8
     try:
-        return _run(words)
+        with output_watched():
+            return _run(words)
     except EdgeNodeError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away: head, less
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output went away
         return EXIT_OK
 
 

@@ -56,6 +56,10 @@ class SinkError(EdgeNodeError):
     """A destination of poses cannot be used (unwritable path, broker that refuses the login)."""
 
 
+class OutputError(EdgeNodeError):
+    """Standard output cannot be written: a full disk."""
+
+
 class MessageError(EdgeNodeError):
     """A payload is not what an edge_node sends."""
 
