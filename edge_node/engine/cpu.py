@@ -29,8 +29,9 @@ from edge_node.models import find_model
 T = TypeVar("T")
 
 
-def open_cpu_engine(settings: Model, *, live: bool = False) -> "CpuEngine":
-    """The engine that the ``model`` section asks for. ``live``: it rests between the frames of a camera.
+def open_cpu_engine(settings: Model, *, live: bool = False, give_up: Callable[[], bool] = lambda: False) -> "CpuEngine":
+    """The engine that the ``model`` section asks for. ``live``: it rests between the frames of a camera. ``give_up`` is asked now and then
+    whether the best number of threads still matters.
 
     Raises ``ModelError`` and ``EngineError`` that say what to do.
     """
@@ -45,7 +46,8 @@ def open_cpu_engine(settings: Model, *, live: bool = False) -> "CpuEngine":
             plan = fixed_plan(settings.threads)
         else:
             key = f"{found.sha256} {settings.heads} {runtime.title}"
-            plan = measured_plan(lambda threads: Square(model, runtime, threads).invoke, key, paths.cache_directory(), live=live)
+            cache = paths.cache_directory()
+            plan = measured_plan(lambda threads: Square(model, runtime, threads).invoke, key, cache, live=live, give_up=give_up)
         return CpuEngine(model, runtime, plan)
     except ModelError as error:
         raise ModelError(f"model {found.path or found.name}: {error}") from error

@@ -40,7 +40,7 @@ def create_engine(
 
     Raises ``ModelError`` and ``EngineError`` when nothing can run the model, or when ``require_edgetpu`` cannot be met.
     """
-    cpu = open_cpu_engine(settings, live=live)
+    cpu = open_cpu_engine(settings, live=live, give_up=give_up)
     if settings.accelerator == "cpu":
         return cpu
     try:

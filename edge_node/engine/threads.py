@@ -1,5 +1,6 @@
 """How many threads the CPU engine uses: measured once on a machine, model, runtime and rhythm, and remembered."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -48,11 +49,14 @@ def fixed_plan(threads: int) -> ThreadPlan:
     return ThreadPlan(threads, threads)
 
 
-def measured_plan(open_square: Callable[[int], Callable[[], None]], key: str, cache: Path, *, live: bool) -> ThreadPlan:
+def measured_plan(
+    open_square: Callable[[int], Callable[[], None]], key: str, cache: Path, *, live: bool, give_up: Callable[[], bool] = lambda: False
+) -> ThreadPlan:
     """The fastest plan on this machine, from ``cache`` when it was measured before.
 
     ``open_square(threads)`` gives a function that runs the model once on an interpreter of its own. ``key`` names model and
-    runtime; the machine is added here. ``live``: the model rests between frames, else it runs without a break.
+    runtime; the machine is added here. ``live``: the model rests between frames, else it runs without a break. ``give_up`` is asked
+    after each run: measuring takes seconds, and once it says so any plan will do, and none is kept.
     """
     cores = usable_cores()
     if cores == 1:
@@ -65,29 +69,33 @@ def measured_plan(open_square: Callable[[int], Callable[[], None]], key: str, ca
     plan = _plan_of(known.get(name), cores)
     if plan is None:
         busy = os.getloadavg()[0] > cores / 2
-        plan = _measure(open_square, cores, REST_S if live else 0.0)
-        if not busy:  # what is measured beside other programs is used once, not kept
+        plan = _measure(open_square, cores, REST_S if live else 0.0, give_up)
+        if not busy and not give_up():  # what is measured beside other programs is used once, not kept
             _write(path, {**known, name: {**asdict(plan), "machine": machine, "rhythm": rhythm}})
     return plan
 
 
-def _measure(open_square: Callable[[int], Callable[[], None]], cores: int, rest_s: float) -> ThreadPlan:
-    solo_s = {threads: _usual_s(open_square(threads), rest_s) for threads in sorted({1, (cores + 1) // 2, cores - 1, cores})}
+def _measure(open_square: Callable[[int], Callable[[], None]], cores: int, rest_s: float, give_up: Callable[[], bool]) -> ThreadPlan:
+    solo_s = {}
+    for threads in sorted({1, (cores + 1) // 2, cores - 1, cores}):
+        solo_s[threads] = _usual_s(open_square(threads), rest_s, give_up)
+        if give_up():
+            return ThreadPlan(1, 1)
     best = 1
     for threads in sorted(solo_s):
         if solo_s[threads] < WORTH_IT * solo_s[best]:
             best = threads
-    side_by_side_s = _side_by_side_s([open_square(1) for _ in range(cores)], rest_s) / cores
+    side_by_side_s = _side_by_side_s([open_square(1) for _ in range(cores)], rest_s, give_up) / cores
     workers = cores if side_by_side_s < WORTH_IT * solo_s[best] else 1
     log.info("threads measured: %s ms, side by side %.1f ms", {n: round(s * 1e3, 1) for n, s in solo_s.items()}, side_by_side_s * 1e3)
     return ThreadPlan(best, workers)
 
 
-def _usual_s(invoke: Callable[[], None], rest_s: float) -> float:
+def _usual_s(invoke: Callable[[], None], rest_s: float, give_up: Callable[[], bool]) -> float:
     """Time of one invoke: the median; or, with a rest before each, the upper quartile, for then threads are now quick and now slow."""
     times: list[float] = []
     start = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - start < MEASURE_S + RESTS * rest_s:
+    while not times or (not give_up() and (len(times) < 3 or time.perf_counter() - start < MEASURE_S + RESTS * rest_s)):
         if rest_s:
             time.sleep(rest_s)
         before = time.perf_counter()
@@ -96,12 +104,12 @@ def _usual_s(invoke: Callable[[], None], rest_s: float) -> float:
     return sorted(times)[len(times) * 3 // 4] if rest_s else statistics.median(times)
 
 
-def _side_by_side_s(invokes: list[Callable[[], None]], rest_s: float) -> float:
+def _side_by_side_s(invokes: list[Callable[[], None]], rest_s: float, give_up: Callable[[], bool]) -> float:
     """Time of one invoke while every core runs one."""
     times = [0.0] * len(invokes)
 
     def run(number: int) -> None:
-        times[number] = _usual_s(invokes[number], rest_s)
+        times[number] = _usual_s(invokes[number], rest_s, give_up)
 
     workers = [threading.Thread(target=run, args=(number,)) for number in range(len(invokes))]
     for worker in workers:
@@ -144,5 +152,7 @@ def _write(path: Path, kept: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_text(json.dumps(kept, indent=1), encoding="utf-8")
         scratch.replace(path)
-    except OSError as error:  # read-only cache: it is measured at every start then
+    except OSError as error:  # a cache that is full or read-only: it is measured at every start then
+        with contextlib.suppress(OSError):
+            scratch.unlink()
         log.warning("the measured threads cannot be kept: %s", error)

@@ -10,10 +10,12 @@ import pytest
 from edge_node.config.models import Model
 from edge_node.engine import Heads, StockPoses
 from edge_node.engine.cpu import CpuEngine, open_cpu_engine
+from edge_node.engine.create import create_engine
 from edge_node.engine.graph import read_model
 from edge_node.engine.runtime import RUNTIMES, load_runtime, why_unusable
 from edge_node.engine.threads import ThreadPlan, fixed_plan, measured_plan
 from edge_node.errors import EngineError, ModelError
+from edge_node.health import Health
 
 RUNTIME = os.environ.get("EDGE_NODE_TEST_RUNTIME", "auto")
 """scripts/test runs these tests once more with tflite-runtime."""
@@ -123,6 +125,34 @@ def test_measured_threads_are_remembered(tmp_path, monkeypatch):
     (tmp_path / "threads.json").write_text("{damaged")
     measured_plan(open_square, "a model", tmp_path, live=False)
     assert len(opened) == 8
+
+
+def test_a_measurement_that_is_given_up_ends_at_once_and_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 4)
+    runs = []
+    plan = measured_plan(lambda threads: lambda: runs.append(threads), "a model", tmp_path, live=True, give_up=lambda: len(runs) >= 2)
+    assert (plan, runs) == (ThreadPlan(1, 1), [1, 1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_stops_while_threads_are_measured_does_not_wait_for_that(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 4)
+    settings = Model(name="marker", runtime=RUNTIME, accelerator="cpu")
+    engine = create_engine(settings, Health(), live=True, give_up=lambda: True)
+    assert engine.parallel == 1
+    assert list(tmp_path.iterdir()) == []
+    engine.close()
+
+
+def test_a_full_disk_is_left_without_a_trace(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 2)
+    monkeypatch.setattr("edge_node.engine.threads.MEASURE_S", 0.0)
+    (tmp_path / f"threads.{os.getpid()}").symlink_to("/dev/full")
+    measured_plan(lambda _: lambda: None, "a model", tmp_path, live=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("live", "threads"), [(False, 2), (True, 1)])
