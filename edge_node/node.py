@@ -209,6 +209,8 @@ class Node:
             log.error("the configuration was not reloaded, what was in force stays so:\n%s", error)
         else:
             log.info("configuration reloaded: %s", ", ".join(reloaded.applied) or "nothing changed")
+            if reloaded.tuned:
+                log.warning("tuned values stand over the file's for these keys (edge-node config reset KEY): %s", ", ".join(reloaded.tuned))
             if reloaded.needs_restart:
                 log.warning("these keys wait for a restart: %s", ", ".join(reloaded.needs_restart))
         self._notifier.ready()

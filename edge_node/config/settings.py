@@ -27,10 +27,13 @@ _FILE_OF_ANY_NODE = "overlay.json"
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What reading the file again gave: keys now in force, and keys that wait for a restart."""
+    """What reading the file again gave: keys whose value in force changed, keys that wait for a restart, and keys that were changed in the
+    file, where a tuned value stands over them.
+    """
 
     applied: tuple[str, ...]
     needs_restart: tuple[str, ...]
+    tuned: tuple[str, ...]
 
 
 class Settings:
@@ -115,14 +118,17 @@ class Settings:
         Keys that need a restart keep their old value until then.
         """
         with self._lock:
-            new = self._load()
+            new, before = self._load(), self._current
             changed = [key for key in all_keys() if value_of(new, key) != value_of(self._file, key)]
-            applied = tuple(key for key in changed if key in live_keys())
-            self._file = override(self._file, {key: value_of(new, key) for key in applied})
+            self._file = override(self._file, {key: value_of(new, key) for key in changed if key in live_keys()})
             if self._overlay_path is not None:
                 self._overlay = self._read_overlay()
             self._current = override(self._file, self._overlay)
-            return Reloaded(applied, tuple(key for key in changed if key not in applied))
+            return Reloaded(
+                applied=tuple(key for key in live_keys() if value_of(self._current, key) != value_of(before, key)),
+                needs_restart=tuple(key for key in changed if key not in live_keys()),
+                tuned=tuple(key for key in changed if key in self._overlay),
+            )
 
     def _take_over_former(self, overlay: Path) -> None:
         """Where there is no ``overlay`` yet, what was tuned when the node had another name, or files had none, is in it from now on."""

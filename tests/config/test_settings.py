@@ -150,6 +150,24 @@ def test_reload_applies_what_it_can_and_says_what_needs_a_restart() -> None:
     assert (node.current.pose.max_people, node.current.camera.fps) == (2, Config().camera.fps)
 
 
+def test_reload_says_of_a_tuned_key_that_the_file_does_not_count(tmp_path: Path) -> None:
+    texts: list[tuple[str, ...]] = [()]
+    node = Settings(lambda: load(None, {}, texts[0]), tmp_path)
+    node.set("pose.max_people", 2)
+    texts[0] = ("pose.max_people=3", "pose.idle_fps=1")
+    reloaded = node.reload()
+    assert (reloaded.applied, reloaded.tuned) == (("pose.idle_fps",), ("pose.max_people",))
+    assert node.current.pose.max_people == 2
+
+
+def test_reload_names_what_was_reset_meanwhile_on_the_command_line(tmp_path: Path) -> None:
+    node = settings(tmp_path)
+    node.set("pose.max_people", 2)
+    settings(tmp_path).reset()
+    assert node.reload().applied == ("pose.max_people",)
+    assert node.current == Config()
+
+
 def test_a_reload_with_mistakes_keeps_what_is_in_force() -> None:
     texts: list[tuple[str, ...]] = [("pose.max_people=2",)]
     node = Settings(lambda: load(None, {}, texts[0]))
