@@ -21,6 +21,7 @@ Accelerator = Literal["cpu", "edgetpu"]
 
 MARKER = "marker"
 """The built-in model that finds the marked joints of the synthetic scene; it needs no file."""
+NAME_HINT = "give model.name the path of a .tflite file, or a name of: edge-node models list"
 EDGETPU_SUFFIX = "_edgetpu"
 """What the Edge TPU compiler appends to a file's name."""
 
@@ -130,6 +131,8 @@ def why_wrong(content: bytes, file: ModelFile) -> str | None:
 
 
 def _own_file(path: Path, accelerator: Accelerator) -> FoundModel:
+    if not path.name:
+        raise ModelError(f"model {path}: is no file; {NAME_HINT}")
     stem = path.stem.removesuffix(EDGETPU_SUFFIX)
     wanted = path.with_name(f"{stem}{EDGETPU_SUFFIX if accelerator == 'edgetpu' else ''}.tflite")
     if not is_file(wanted, ModelError):
@@ -146,7 +149,7 @@ def _what_to_do_without(wanted: Path) -> str:
         return "a model compiled for the Edge TPU needs the one it was compiled from beside it, which the CPU runs meanwhile"
     if wanted == compiled and is_file(plain, ModelError):
         return f"make it with: edgetpu_compiler {plain.name}"
-    return "give model.name the path of a .tflite file, or a name of: edge-node models list"
+    return NAME_HINT
 
 
 def _marker(accelerator: Accelerator) -> FoundModel:

@@ -145,6 +145,23 @@ def test_a_missing_model_is_told_with_what_to_type(program: Program, tmp_path: P
     assert answer.code == FAILED
 
 
+def test_a_folder_as_a_model_is_told(program: Program) -> None:
+    answer = program.run("model.name=/")
+    assert "model /: is no file; give model.name the path of a .tflite file" in answer.text
+    assert answer.code == FAILED
+
+
+def test_a_model_of_ones_own_runs_also_where_the_cache_may_not_be_entered(program: Program, shared: Shared) -> None:
+    own = program.home / "own.tflite"
+    own.write_bytes((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes() + b"\0")
+    cache = program.home / "cache" / "edge-node"
+    cache.mkdir(parents=True)
+    cache.chmod(0)
+    answer = program.without_rights("run", "--frames", "2", *program.settings(f"model.name={own}"))
+    cache.chmod(0o700)
+    assert answer.code == FINE
+
+
 def test_a_model_of_another_name_is_told_with_the_nearest(program: Program) -> None:
     answer = program.run("model.name=movenet-lightening")
     assert "did you mean movenet-lightning?" in answer.text

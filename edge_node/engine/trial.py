@@ -27,7 +27,7 @@ def try_unknown(found: FoundModel, runtime: Runtime, cache: Path) -> None:
     if found.path is None or any(found.sha256 == file.sha256 for known in manifest() for file in known.files.values()):
         return
     passed = cache / "tried" / hashlib.sha256(f"{found.sha256} {runtime.title}".encode()).hexdigest()[:16]
-    if passed.exists():
+    if _is_there(passed):
         return
     command = [sys.executable, "-P", "-m", "edge_node.engine.trial", str(found.path), runtime.name]
     same_modules = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # as here, and no numpy.py of the working directory
@@ -44,6 +44,13 @@ def try_unknown(found: FoundModel, runtime: Runtime, cache: Path) -> None:
         passed.touch()
     except OSError as error:  # a read-only cache: it is tried at every start then
         log.debug("%s", error)
+
+
+def _is_there(passed: Path) -> bool:
+    try:
+        return passed.exists()
+    except OSError:  # a cache that may not be read is like a read-only one
+        return False
 
 
 def main() -> int:
