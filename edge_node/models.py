@@ -74,6 +74,8 @@ def entry(name: str) -> ModelEntry:
     for known in manifest():
         if known.name == name:
             return known
+    if name == MARKER:
+        raise ModelError(f"model {MARKER}: is built in and needs no file")
     names = [known.name for known in manifest()] + [MARKER]
     near = difflib.get_close_matches(name, names, 1)
     meant = (

@@ -178,6 +178,7 @@ def test_verify_says_of_any_file_what_it_is(shared, capsys):
     ("arguments", "said"),
     [
         (["fetch", "movenet-lighting"], "did you mean movenet-lightning?"),
+        (["fetch", "marker"], "model marker: is built in and needs no file"),
         (["fetch", "yolo"], "known are movenet-lightning, marker"),
         (["fetch", "--from", "/nowhere"], "mirror /nowhere: no such folder"),
         (["verify", "/nowhere/x.tflite"], ""),

@@ -20,6 +20,7 @@ from edge_node.fetch import fetch
 from edge_node.local_broker import local_broker
 from edge_node.models import MARKER, ModelFile, entry, find_model
 from edge_node.pose.skeleton import INDEX
+from edge_node.worker import Worker
 
 MODEL = "movenet-lightning"
 SAMPLE = ModelFile(
@@ -29,7 +30,8 @@ SAMPLE = ModelFile(
     sha256="ea9151e447b301985d5d65666551ef863b369a2e0f3a71ddd58abef2e722f96a",
 )
 """One woman doing squats; from the test data of tfjs-models, Apache-2.0."""
-SYNTHETIC_S = 10.0
+DRAWN = "synthetic"
+DRAWN_S = 10.0
 PRINT_S = 0.5
 LAST_POSE_S = 2.0
 
@@ -50,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the demonstration; 1 when no pose with a person in it arrived."""
     model, source = _real_parts(arguments)
-    seconds = arguments.seconds or (SYNTHETIC_S if source.startswith("synthetic") else None)
+    seconds = arguments.seconds or (DRAWN_S if source.startswith(DRAWN) else None)
     with local_broker() as port:
         values = {
             "camera.source": source,
@@ -75,10 +77,12 @@ def _run_node(settings: Settings, port: int, seconds: float | None) -> int:
     node = Node(settings)
     timer = threading.Timer(seconds or 0, node.ask, [Wish.STOP])
     timer.daemon = True
-    subscriber = _Subscriber(port, timer.start if seconds else lambda: None)
+    subscriber = _Subscriber(port, timer.start if seconds else lambda: None, on_failure=lambda: node.ask(Wish.STOP))
     with subscriber:
         code = node.run()
         timer.cancel()
+    if subscriber.error is not None:  # nobody reads what is printed any more, or the broker is gone
+        raise subscriber.error
     print(f"\n{subscriber.poses} poses arrived, {subscriber.with_people} of them with people, p50 age {subscriber.age_ms:.0f} ms.")
     if code == EXIT_OK and subscriber.with_people == 0:
         print("Nobody was seen.", file=sys.stderr)
@@ -87,16 +91,19 @@ def _run_node(settings: Settings, port: int, seconds: float | None) -> int:
 
 
 class _Subscriber:
-    """Prints what arrives at the broker, twice a second; calls ``on_first`` when the first pose is there."""
+    """Prints what arrives at the broker, twice a second. Calls ``on_first`` when the first pose is there, and ``on_failure`` when it
+    cannot go on.
+    """
 
-    def __init__(self, port: int, on_first: Callable[[], None]) -> None:
-        self._on_first = on_first
+    def __init__(self, port: int, on_first: Callable[[], None], on_failure: Callable[[], None]) -> None:
+        self._on_first, self._on_failure = on_first, on_failure
         self._client = Client("127.0.0.1", port)
-        self._thread = threading.Thread(target=self._listen, name="demo-subscriber", daemon=True)
+        self._worker = Worker("demo-subscriber", self._listen, self._ended)
         self._ages_ms: list[float] = []
         self._stopped = threading.Event()
         self.poses = 0
         self.with_people = 0
+        self.error: BaseException | None = None
 
     @property
     def age_ms(self) -> float:
@@ -105,12 +112,12 @@ class _Subscriber:
 
     def __enter__(self) -> "_Subscriber":
         self._client.__enter__()
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._thread.join(LAST_POSE_S + 1)
+        self._worker.join(LAST_POSE_S + 1)
         self._client.close()
 
     def _listen(self) -> None:
@@ -126,6 +133,11 @@ class _Subscriber:
                     printed_s = time.monotonic()
                     print(_line(people), flush=True)
 
+    def _ended(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.error = error
+            self._on_failure()
+
 
 def _line(people: People) -> str:
     return f"frame {people.seq:5d}  {people.accelerator}  " + ("   ".join(map(_person, people.people)) or "nobody")
@@ -138,6 +150,9 @@ def _person(person: Person) -> str:
 
 def _real_parts(arguments: argparse.Namespace) -> tuple[str, str]:
     """Model and source: the real ones where they are or can be fetched, else the built-in ones; says which."""
+    if arguments.source and arguments.source.startswith(DRAWN):  # the real model sees nobody in it
+        print(f"This is the built-in marker model on the drawn scene, {arguments.source}.")
+        return MARKER, str(arguments.source)
     try:
         _have_model(arguments.directory)
         source = arguments.source or str(_sample_clip())
@@ -145,7 +160,7 @@ def _real_parts(arguments: argparse.Namespace) -> tuple[str, str]:
         if arguments.source:
             raise
         print(f"{error}\nSo this is the built-in synthetic scene with the built-in marker model: no network, no files, no real people.")
-        return MARKER, "synthetic"
+        return MARKER, DRAWN
     print(f"This is the real model {MODEL} on {source}.")
     return MODEL, source
 
