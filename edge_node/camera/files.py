@@ -125,6 +125,7 @@ class PictureFolder:
         self._still = len(paths) == 1 and not settings.loop
         self._next = 0
         self._read_any = False
+        """In this round."""
         interval_ns = round(NS_PER_S / settings.fps)
         self._stamper = FileStamper(first_seq, interval_ns)
         self._pace = _Pace(interval_ns) if settings.realtime else None
@@ -153,6 +154,7 @@ class PictureFolder:
         if self._next >= len(self._paths) and not self._begin_again():
             return False
         self._next += 1
+        self._read_any = True  # as far as anybody looked
         if self._pace:
             self._pace.wait_for(self._stamper.due_ns(None))
         self._stamper.skip(None)
@@ -165,6 +167,7 @@ class PictureFolder:
         if not (self._loop and self._read_any):
             return False
         self._next = 0
+        self._read_any = False  # a round in which none can be read, all of them gone meanwhile, is the last
         return True
 
     def _skip(self, path: Path) -> None:

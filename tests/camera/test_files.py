@@ -128,6 +128,26 @@ def test_one_picture_is_a_source_too(tmp_path):
     assert len(frames_of(tmp_path / "a.png")) == 1
 
 
+def test_a_looped_folder_whose_pictures_are_all_gone_is_an_error(tmp_path):
+    for name in ("1.png", "2.png"):
+        write_picture(tmp_path / name)
+    with closing(open_camera(CameraSettings(source=str(tmp_path), loop=True))) as camera:
+        assert [camera.read().seq for _ in range(5)] == list(range(5))
+        for path in tmp_path.iterdir():
+            path.unlink()
+        with pytest.raises(SourceUnusableError, match="none of its 2 pictures can be read"):
+            camera.read()
+
+
+def test_a_looped_folder_goes_on_after_pictures_that_passed_unread(tmp_path):
+    for name in ("1.png", "2.png"):
+        write_picture(tmp_path / name)
+    with closing(open_camera(CameraSettings(source=str(tmp_path), loop=True, realtime=True, fps=100))) as camera:
+        assert camera.read().seq == 0
+        assert all(camera.skip() for _ in range(6))
+        assert camera.read().seq == 7
+
+
 @pytest.mark.parametrize(("count", "loop", "still"), [(1, False, True), (1, True, False), (2, False, False)])
 def test_a_picture_is_a_still_where_nothing_comes_after_it(tmp_path, count, loop, still):
     for number in range(count):
