@@ -10,6 +10,10 @@ from edge_node.paths import expanded, secret
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 DEVICE_FOLDER = "/dev/"
+ADDRESS_HINT = (
+    "expected rtsp://USER:PASSWORD@HOST:PORT/PATH with a port up to 65535; of user and password write # / ? @ as %23 %2F %3F %40, "
+    "or set EDGE_NODE_CAMERA_USERNAME and EDGE_NODE_CAMERA_PASSWORD"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,10 @@ def _stream(url: str) -> Stream:
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
-    except ValueError as error:
-        raise SourceUnusableError(f"camera.source: not a usable address: {error}") from error
+    except ValueError:  # whose text may have the password in it
+        raise SourceUnusableError(f"camera.source: not a usable address; {ADDRESS_HINT}") from None
+    if "@" in parts.fragment:  # no stream has a fragment: what stands before it is the beginning of a login
+        raise SourceUnusableError(f"camera.source: not a usable address; {ADDRESS_HINT}")
     if parts.scheme not in STREAM_SCHEMES or not parts.hostname:
         raise SourceUnusableError(f"camera.source: {parts.scheme}://… is no stream; use rtsp://HOST/PATH or http://HOST/PATH")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

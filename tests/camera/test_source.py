@@ -59,6 +59,24 @@ def test_a_password_in_the_address_is_never_shown():
     assert "secret" not in repr(stream)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://me:secret#1@cam/live",
+        "rtsp://me:8554#secret@cam/live",
+        "rtsp://me:secret/1@cam/live",
+        "rtsp://me:secret?1@cam/live",
+        "rtsp://me:[secret@cam/live",
+        "rtsp://me:secret\u2100@cam/live",
+    ],
+)
+def test_a_password_that_is_not_written_as_an_address_needs_it_is_told_and_not_shown(address):
+    with pytest.raises(SourceUnusableError, match="write # / \\? @ as %23 %2F %3F %40") as refused:
+        parse_source(address)
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
 @pytest.mark.parametrize("text", ["auto", "synthetic?people=2", "/clips/a b.mp4", 0])
 def test_any_other_source_is_shown_as_it_was_given(text):
     assert shown(text) == str(text)
