@@ -84,10 +84,15 @@ class VideoFile:
             self._frames_read += 1
             return True
         if self._frames_read == 0:
-            raise SourceUnusableError(f"{self._shown}: a video without a picture that can be decoded")
+            raise SourceUnusableError(f"{self._shown}: a video without a picture that can be decoded{self._perhaps_why()}")
         if self._frames_read < self.length:
             log.warning("%s: ends after %d of %d frames; the file is damaged or cut off", self._shown, self._frames_read, self.length)
         return self._loop and self._start_over()
+
+    def _perhaps_why(self) -> str:
+        if "://" not in self._location:
+            return ""
+        return "; perhaps its index is at its end, and the server sends no parts of a file (Range): ffmpeg -movflags faststart"
 
     def _say_skipped(self) -> None:
         log.warning("%s: frame %d cannot be decoded; skipped", self._shown, self._frames_read)

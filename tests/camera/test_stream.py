@@ -17,7 +17,7 @@ from edge_node.camera.factory import open_camera
 from edge_node.camera.source import parse_source
 from edge_node.camera.stream import open_capture
 from edge_node.config.models import Camera as CameraSettings
-from edge_node.errors import CameraError
+from edge_node.errors import CameraError, SourceUnusableError
 from edge_node.health import Health
 from edge_node.slot import Latest
 from tests.camera.mjpeg_server import MjpegServer, free_port, red
@@ -192,6 +192,15 @@ def test_a_clip_on_a_web_server_plays_at_its_own_rate_and_ends(tmp_path):
     assert frames[-1][0] >= 28  # without seeking, FFmpeg may miss the last one
     assert (frames[-1][1] - frames[0][1]) // 1_000_000 == frames[-1][0] * 50
     assert frames[-1][2] - frames[0][2] >= frames[-1][1] - frames[0][1] - 1_000_000, "no frame comes before it is due"
+
+
+def test_a_clip_that_a_simple_web_server_cannot_serve_is_told_with_what_would_help(shared):
+    with (
+        serving(shared.clips) as address,
+        closing(open_camera(settings(f"{address}/squats.mp4"))) as camera,
+        pytest.raises(SourceUnusableError, match=r"the server sends no parts of a file \(Range\)"),
+    ):
+        camera.read()
 
 
 @contextmanager
