@@ -70,6 +70,7 @@ class Tracker:
         self._tracks: list[Track] = []
         self._next_key = 1
         self._next_id = 1
+        self._last_ns = 0
 
     @property
     def tracks(self) -> Sequence[Track]:
@@ -90,12 +91,13 @@ class Tracker:
 
         ``looked``: keys of the tracks whose crop was run. ``now_ns``: the frame's time on the source's time line.
         """
+        paused, self._last_ns = now_ns - self._last_ns > FORGET_AFTER_S * 1e9, now_ns
         for track in self._tracks:
             track.seen_now = False
         free = self._assign(sightings, now_ns, threshold)
         for track in self._tracks:
             _count_look(track, looked, now_ns)
-        self._tracks = _within([t for t in self._tracks if _keeps(t, now_ns)], max_people)
+        self._tracks = _within([t for t in self._tracks if _keeps(t, now_ns, paused=paused)], max_people)
         self._admit(free, now_ns, max_people, threshold)
         self._name(now_ns, threshold)
         return [t for t in self._tracks if t.id and t.in_view]
@@ -209,11 +211,14 @@ def _count_look(track: Track, looked: set[int], now_ns: int) -> None:
         track.waited += 1
 
 
-def _keeps(track: Track, now_ns: int) -> bool:
-    """Whoever was only noticed must stand the closer look; everybody else is remembered for a while."""
+def _keeps(track: Track, now_ns: int, *, paused: bool) -> bool:
+    """Whoever was only noticed must stand the closer look; everybody else is remembered for a while, and as long as they wait for their
+    turn to be looked at, which with few frames a second may be longer. ``paused``: there was no frame for that while.
+    """
     if not track.id and (track.misses or (track.hits >= 2 and track.score < APPEAR_SCORE)):
         return False
-    return track.unseen_s(now_ns) <= FORGET_AFTER_S
+    waits = bool(track.id) and not track.misses and not paused
+    return waits or track.unseen_s(now_ns) <= FORGET_AFTER_S
 
 
 def _within(tracks: list[Track], most: int) -> list[Track]:

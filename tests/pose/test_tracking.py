@@ -431,12 +431,12 @@ def inside(body: Pose, square: Region) -> bool:
     return bool(((away >= 0) & (away <= square.side_px)).all())
 
 
-def turns(people: int, budget: int, frames: int, place: Callable[[int, float], float]) -> list[dict[int, bool]]:
+def turns(people: int, budget: int, frames: int, place: Callable[[int, float], float], frame_s: float = FRAME_S) -> list[dict[int, bool]]:
     """Who was told of in each frame, and whether they were looked at then, as attention plans it; the frame's width is 2000 px."""
     tracker, attention = Tracker(), Attention()
     told = []
     for number in range(frames):
-        now_s = number * FRAME_S
+        now_s = number * frame_s
         now_ns = round(now_s * 1e9)
         bodies = [standing(place(who, now_s)) for who in range(people)]
         looks = attention.plan(tracker.wanted(now_ns), 2000, 600, budget=budget, full=len(tracker.tracks) >= people)
@@ -455,3 +455,16 @@ def test_with_fewer_looks_than_people_they_take_turns_and_all_are_told_of_all_th
     for identity in range(1, 5):
         looks = [number for number, frame in enumerate(told[20:]) if frame[identity]]
         assert np.diff(looks).max() <= people // budget
+
+
+def test_with_few_frames_a_second_nobody_is_forgotten_while_they_wait_for_their_turn():
+    told = turns(4, 1, 60, lambda who, _: 200 + 450 * who, frame_s=1.0)
+    for frame in told[20:]:
+        assert set(frame) == {1, 2, 3, 4}
+
+
+def test_after_a_pause_whoever_is_not_seen_is_forgotten():
+    room = Room()
+    room.see(standing(300), standing(1200))
+    assert set(room.see(standing(300), after_s=1.6, looked={room.key(1)})) == {1}
+    assert len(room.tracker.tracks) == 1
