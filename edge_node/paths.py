@@ -26,13 +26,15 @@ def files_are_the_services() -> bool:
 
 
 def state_directory() -> Path:
-    """systemd's ``StateDirectory``, else ``$XDG_STATE_HOME/edge-node``. It may not exist yet."""
+    """systemd's ``StateDirectory``, else ``$XDG_STATE_HOME/edge-node``. It may not exist yet. Raises ``ConfigError`` without a home."""
     given = os.environ.get(STATE_UNDER_SYSTEMD, "").split(":")[0]
     return Path(given) if given else _xdg("XDG_STATE_HOME", ".local/state")
 
 
 def cache_directory() -> Path:
-    """``cache/`` of the state directory under systemd, else ``$XDG_CACHE_HOME/edge-node``. It may not exist yet."""
+    """``cache/`` of the state directory under systemd, else ``$XDG_CACHE_HOME/edge-node``. It may not exist yet. Raises ``ConfigError``
+    without a home.
+    """
     if files_are_the_services():
         return state_directory() / "cache"
     return _xdg("XDG_CACHE_HOME", ".cache")
@@ -102,4 +104,7 @@ def _tell_empty(file: Path) -> None:
 
 def _xdg(variable: str, fallback: str) -> Path:
     base = os.environ.get(variable)
-    return (Path(base) if base else Path.home() / fallback) / "edge-node"
+    try:
+        return (Path(base) if base else Path.home() / fallback) / "edge-node"
+    except RuntimeError:  # a user of no name, as in a container
+        raise ConfigError([f"this user has no home directory: set HOME or {variable}"]) from None

@@ -24,6 +24,14 @@ def test_elsewhere_the_users_own_folders_are_used(monkeypatch: pytest.MonkeyPatc
     assert paths.models_directory("/models") == Path("/models")
 
 
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "XDG_STATE_HOME", "STATE_DIRECTORY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54_321)  # of whom the system knows nothing
+    with pytest.raises(ConfigError, match="this user has no home directory: set HOME or XDG_STATE_HOME"):
+        paths.state_directory()
+
+
 def test_what_a_restart_may_take_is_where_systemd_says_or_in_the_users_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}:/other")
     assert paths.service_runtime_directory() == tmp_path
