@@ -20,7 +20,8 @@ class Subscriber:
 
     def __init__(self, port: int, topic: str) -> None:
         command = [sys.executable, "-m", "edge_node.bench.subscriber", str(port), topic]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # In a process group of its own, which a Ctrl-C on the terminal does not reach: the child ends with its parent.
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
 
     def __enter__(self) -> "Subscriber":
         output = self._child.stdout

@@ -4,8 +4,11 @@ import csv
 import importlib.machinery
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from edge_node.cli import main
 from edge_node.commands.bench import COLUMNS, append_row, read_rows
 from edge_node.config.models import Model
 from edge_node.errors import UsageError
+from edge_node.local_broker import mosquitto
 
 ROOT = Path(__file__).parents[2]
 
@@ -201,3 +205,36 @@ def test_what_cannot_be_measured_is_told_in_one_line(words, said, capsys, tmp_pa
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert main(["bench", *words]) == 1
     assert said in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def children_of(process):
+    """Command lines of what the process has started."""
+    try:
+        numbers = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        return [Path(f"/proc/{number}/cmdline").read_text() for number in numbers]
+    except FileNotFoundError:
+        return []
+
+
+@pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
+def test_ctrl_c_ends_it_quietly_also_what_listens_for_it(tmp_path):
+    words = ["bench", "--source", "synthetic", "--set", "model.name=marker", "--set", "model.threads=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_node", *words],
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while not any("bench.subscriber" in command for command in children_of(process.pid)):
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in said
+    assert process.returncode == 130
