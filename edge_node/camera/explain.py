@@ -4,6 +4,7 @@ import base64
 import re
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
 
@@ -65,16 +66,19 @@ def _ask(scheme: str, host: str, port: int, request: bytes, timeout_s: float) ->
         encrypted = scheme in ("https", "rtsps")
         with ssl.create_default_context().wrap_socket(plain, server_hostname=host) if encrypted else plain as connection:
             connection.sendall(request)
-            head = _head(connection)
+            head = _head(connection, timeout_s)
     status = re.match(rb"(?:RTSP|HTTP)/\d\.\d (\d{3})", head)
     schemes = re.findall(rb"^WWW-Authenticate: *(\w+)", head, re.IGNORECASE | re.MULTILINE)
     return _Answer(int(status[1]) if status else None, frozenset(scheme.lower() for scheme in schemes))
 
 
-def _head(connection: socket.socket) -> bytes:
-    """What comes before the first empty line, or the first of what never has one."""
+def _head(connection: socket.socket, timeout_s: float) -> bytes:
+    """What comes before the first empty line, or the first of what never has one, or comes drop by drop."""
+    until_s = time.monotonic() + timeout_s
     head = connection.recv(1024)
     while head.startswith((b"RTSP/", b"HTTP/")) and b"\r\n\r\n" not in head and len(head) < MOST_HEAD_BYTES:
+        if time.monotonic() > until_s:
+            break
         piece = connection.recv(1024)
         if not piece:
             break

@@ -1,6 +1,7 @@
 """Network cameras, against a real MJPEG server on this machine."""
 
 import functools
+import socket
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -161,6 +162,25 @@ def test_a_password_is_not_shown_in_clear_to_a_camera_that_takes_it_otherwise():
         said = why_not(server.url.replace("://", "://me:secret@"), 2.0)
         assert said == "the camera refuses this login (401), or what it sends is no video that can be read"
         assert server.shown == [""]
+
+
+def test_an_answer_that_comes_drop_by_drop_is_not_waited_for():
+    ended = threading.Event()
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        connection.sendall(b"HTTP/1.0 404 Not found\r\n")
+        while not ended.wait(0.1):
+            connection.send(b"X")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        said = why_not(f"http://127.0.0.1:{listener.getsockname()[1]}/video", 0.5)
+        ended.set()
+        thread.join()
+    assert said == "the camera has no stream at this path (404)"
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
