@@ -61,6 +61,8 @@ def json_value_of(config: Config, path: str) -> Any:
 
 def shown(value: Any) -> str:
     """``value`` as a message about it shows it: short."""
+    if isinstance(value, int) and value.bit_length() > 1024:  # Python refuses to print the largest
+        return "a number beyond all bounds"
     text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -82,7 +82,8 @@ class Camera(Section):
     @field_validator("source", mode="before")
     @classmethod
     def _is_text_or_number(cls, value: Any) -> Any:
-        if type(value) not in (str, int):  # pydantic would tell it twice, once for each type
+        # Else pydantic would tell it twice, once for each type; and Python refuses to make text of the largest numbers.
+        if type(value) not in (str, int) or (type(value) is int and value.bit_length() > 1024):
             raise PydanticCustomError("source_type", "should be text or a whole number")
         return value
 

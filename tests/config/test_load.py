@@ -89,6 +89,8 @@ def test_an_override_may_go_into_a_nested_section() -> None:
         ),
         ("? [camera, fps]\n: 10\n", "1:3: configuration: a key must be a word, not a list"),
         ("camera:\n  ? {fps: 10}\n", "2:5: camera: a key must be a word, not a section"),
+        (f"camera:\n  width: 0x{'F' * 5000}\n", "2:3: camera.width: should be less than or equal to 7680, not a number beyond all bounds"),
+        (f"node:\n  name: 0x{'F' * 5000}\n", "2:3: node.name: should be a valid string, not a number beyond all bounds"),
         ("record:\n  path: ''\n", "2:3: record.path: should have at least 1 character, not ''"),
         (
             "state:\n  zones: [{name: a, polygon: [[0, 0], [1, 0]]}]\n",
@@ -122,7 +124,10 @@ def test_the_mqtt_version_5_may_be_written_as_the_number_it_is_to_yaml(tmp_path:
     assert load(None, {}, ["mqtt.protocol=5"]).mqtt.protocol == "5"
 
 
-@pytest.mark.parametrize(("value", "shown"), [("", "None"), ("yes", "True"), ("1.5", "1.5"), ("[0]", "a list")])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("", "None"), ("yes", "True"), ("1.5", "1.5"), ("[0]", "a list"), (f"0x{'F' * 5000}", "a number beyond all bounds")],
+)
 def test_a_source_of_a_wrong_type_is_one_mistake(tmp_path: Path, value: str, shown: str) -> None:
     file = write(tmp_path, f"camera:\n  source: {value}\n")
     assert problems(file) == [f"{file}:2:3: camera.source: should be text or a whole number, not {shown}"]
