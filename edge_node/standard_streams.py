@@ -13,9 +13,9 @@ UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errn
 
 def open_closed_ones() -> None:
     """Have those that are closed (``2>&-``) lead nowhere. Else the next file or socket would take their numbers, and get what libraries
-    say, or a recording. What is closed for output still refuses it, but for standard error.
+    say, or a recording. Whoever reads or writes by the number is refused as before, but for standard error.
     """
-    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
