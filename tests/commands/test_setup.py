@@ -273,14 +273,13 @@ def test_running_service_lets_go_of_its_camera_and_goes_on_when_an_answer_fails(
 
 
 @pytest.mark.parametrize("name", ["{folder}/edge-node.yaml", "edge-node.yaml"], ids=["absolute", "relative"])
-def test_service_whose_camera_is_tried_goes_on_when_setup_cannot_enable_it(systemctl, file, broker, name, monkeypatch, capsys):
+def test_service_whose_camera_is_tried_goes_on_when_setup_cannot_enable_it(systemctl, file, broker, name, monkeypatch):
     monkeypatch.chdir(file.parent)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr("edge_node.commands.setup.SYSTEM_FILE", file)
     systemctl.refused = "enable"
     assert main(["setup", "-c", name.format(folder=file.parent), "--yes", "--camera", "synthetic", "--broker", broker]) == 1
-    assert "systemctl enable --quiet edge-node.service: refused" in capsys.readouterr().err
     assert systemctl.asked == ["show", "stop", "enable", "start"]
 
 

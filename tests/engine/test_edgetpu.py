@@ -237,10 +237,10 @@ def test_a_cut_that_fails_its_trial_twice_gives_way_until_the_next_start(stick, 
     assert (engine.graph, engine.note, engine.failed_trial) == ("heads", None, None)
 
 
-@pytest.mark.parametrize(("device", "opens"), [("usb:0", "usb:0"), ("usb", "usb:0"), ("", ":0")])
-def test_options_reach_the_library_with_the_index_without_which_they_do_not_count(opened, tpu, device, opens):
-    opened(device=device, edgetpu_options={"Performance": "High"})
-    assert set(tpu.control.options.decode().strip(";").split(";")) == {f"device={opens}", "Performance=High"}
+@pytest.mark.parametrize(("wanted", "asked"), [("usb:0", "usb:0"), ("usb", "usb:0"), ("", ":0")])
+def test_options_reach_the_library_with_the_index_without_which_they_do_not_count(opened, tpu, wanted, asked):
+    opened(device=wanted, edgetpu_options={"Performance": "High"})
+    assert set(tpu.control.options.decode().strip(";").split(";")) == {f"device={asked}", "Performance=High"}
 
 
 def test_many_squares_come_back_in_order(engine, rng):

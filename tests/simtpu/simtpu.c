@@ -273,9 +273,10 @@ static status delegate_prepare(context *c, delegate *d) {
     registration r = {.old = {.init = kernel_init, .free = kernel_free, .prepare = kernel_prepare, .invoke = kernel_invoke, .custom_name = "SimTpu", .version = 1}};
     status result = STATUS_OK;
     if (ours->size > 0 && get_control()->old_layout) {
-        /* By value, and 24 bytes shorter than the interpreter reads: what the official 16.0 build does. */
-        typedef status (*old_replace)(context *, registration_64, const int_array *, delegate *);
-        result = ((old_replace)(void *)c->replace_nodes)(c, r.old, ours, d);
+        /* By value, and 24 bytes shorter than the interpreter reads: what the official 16.0 build does. What it finds behind them is
+         * whatever lies on the stack, here always something that is no pointer. */
+        r.registration_external = r.async_kernel = (void *)0x10;
+        result = c->replace_nodes(c, r, ours, d);
     } else if (ours->size > 0) {
         result = c->replace_nodes(c, r, ours, d);
     }
