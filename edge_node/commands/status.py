@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         if answer is not None and arguments.node in (None, answer.get("node")):
             answers.append(answer)
+    if arguments.node and answers:
+        silent.clear()  # they are other nodes'
     if arguments.json:
         print(json.dumps(answers, indent=1))
     else:

@@ -85,3 +85,13 @@ def test_hanging_node_is_told_as_such(runtime, capsys):
         hung.listen()
         assert main(["status"]) == 1
     assert "it hangs or the machine is busy" in capsys.readouterr().err
+
+
+def test_node_that_was_asked_for_is_well_beside_one_that_hangs(runtime, health, capsys):
+    with socket.socket(socket.AF_UNIX) as hung, StatusSocket("hall", health):
+        hung.bind(str(runtime / "status.sock"))
+        hung.listen()
+        assert main(["status", "--node", "hall"]) == 0
+        assert not capsys.readouterr().err
+        assert main(["status", "--node", "cellar"]) == 1
+    assert "it hangs or the machine is busy" in capsys.readouterr().err
