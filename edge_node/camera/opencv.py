@@ -3,6 +3,7 @@
 Importing this module imports OpenCV (some 0.1 s), so it is only imported when such a source is opened.
 """
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -13,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_node.camera.pool import ImagePool
+from edge_node.camera.stamps import LiveStamper
 from edge_node.data import Image
 from edge_node.filesystem import Refusal
+
+log = logging.getLogger(__name__)
 
 # What OpenCV and FFmpeg would say of a broken stream several times a second, we say once.
 if hasattr(cv2.utils, "logging"):  # OpenCV 5
@@ -69,6 +73,23 @@ def grab(capture: Capture, patience_s: float) -> int | None:
         if time.monotonic() - began_s > patience_s:
             break
     return None
+
+
+class PassedOver:
+    """Pictures of a live source that cannot be decoded: they leave their numbers behind, and are told of once, for there may be many."""
+
+    def __init__(self, shown: str, stamper: LiveStamper) -> None:
+        self._shown = shown
+        self._stamper = stamper
+        self._told = False
+
+    def count(self, pictures: int) -> None:
+        """So many were passed over."""
+        for _ in range(pictures):
+            self._stamper.skip()
+        if pictures and not self._told:
+            self._told = True
+            log.warning("%s: some pictures cannot be decoded; they are skipped", self._shown)
 
 
 class RgbConverter:

@@ -1,7 +1,6 @@
 """Network cameras: RTSP and HTTP streams, through OpenCV's FFmpeg."""
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -10,13 +9,11 @@ import cv2
 
 from edge_node.camera import source
 from edge_node.camera.explain import why_not
-from edge_node.camera.opencv import Capture, RgbConverter, grab
+from edge_node.camera.opencv import Capture, PassedOver, RgbConverter, grab
 from edge_node.camera.stamps import LiveStamper, StreamClock
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
 from edge_node.errors import CameraError
-
-log = logging.getLogger(__name__)
 
 OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
@@ -69,7 +66,7 @@ class StreamCamera:
         self._stamper = LiveStamper(first_seq)
         self._still = _StillWatch(settings.stall_s)
         self._patience_s = settings.stall_s / 2
-        self._bad_told = False
+        self._passed_over = PassedOver(stream.shown, self._stamper)
         width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         self.description = f"{stream.shown} {width}x{height}"
 
@@ -94,20 +91,12 @@ class StreamCamera:
         bad = grab(self._capture, self._patience_s)
         if bad is None:
             raise CameraError(f"{self._shown}: the stream ended or stopped")
-        self._pass_over(bad)
+        self._passed_over.count(bad)
         arrived_ns = time.monotonic_ns()
         stamp_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         if self._still.stands_still(stamp_ms, arrived_ns):
             raise CameraError(f"{self._shown}: the stream stands still")
         return self._clock.captured_ns(stamp_ms, arrived_ns) if self._clock else arrived_ns
-
-    def _pass_over(self, bad: int) -> None:
-        """Pictures that cannot be decoded leave their numbers behind; said once, for there may be many."""
-        for _ in range(bad):
-            self._stamper.skip()
-        if bad and not self._bad_told:
-            self._bad_told = True
-            log.warning("%s: some pictures cannot be decoded; they are skipped", self._shown)
 
 
 class _StillWatch:
