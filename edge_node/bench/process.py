@@ -87,7 +87,7 @@ def machine() -> Machine:
     cores = usable_cores()
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     return Machine(
-        name=f"{short[:40]}-{cores}-cores",
+        name=f"{short[:60]}-{cores}-cores",
         processor=model,
         cores=cores,
         python=platform.python_version(),

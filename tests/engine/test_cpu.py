@@ -13,7 +13,7 @@ from edge_node.engine.cpu import CpuEngine, open_cpu_engine
 from edge_node.engine.create import create_engine
 from edge_node.engine.graph import read_model
 from edge_node.engine.runtime import RUNTIMES, load_runtime, why_unusable
-from edge_node.engine.threads import ThreadPlan, fixed_plan, measured_plan
+from edge_node.engine.threads import ThreadPlan, fixed_plan, measured_plan, processor
 from edge_node.errors import EngineError, ModelError
 from edge_node.health import Health
 
@@ -221,3 +221,18 @@ def test_a_file_that_kills_the_runtime_is_refused_and_the_node_lives(shared, tmp
     own.write_bytes((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes() + b"\0")
     with pytest.raises(ModelError, match=r"own\.tflite: damaged: it crashes .* \(SIGABRT\)"):
         open_cpu_engine(Model(name=str(own), runtime=RUNTIME, threads=1))
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\n\nmodel\t\t: 1\n", "AMD EPYC family 25 model 1"),
+        ("processor\t: 0\nCPU part\t: 0xd0b\n\nModel\t\t: Raspberry Pi 5 Model B\n", "Raspberry Pi 5 Model B"),
+        ("processor\t: 0\n", ""),
+    ],
+)
+def test_a_processor_is_named_by_its_kind_where_a_brand_says_too_little(tmp_path, cpuinfo, name):
+    file = tmp_path / "cpuinfo"
+    file.write_text(cpuinfo)
+    assert processor(file) == name
+    assert processor(tmp_path / "absent") == ""
