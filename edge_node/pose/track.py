@@ -81,6 +81,8 @@ class Track:
         """The person was found; ``extent`` is that of the pose."""
         elapsed_s = self.unseen_s(now_ns)
         trust = _trust(pose.score)
+        if self.hits == 1:
+            self.filter = BodyFilter()  # the first look was at more than the person: its rough joints would hold back the first crop
         if elapsed_s > 0:
             self._learn_motion(pose.keypoints_px, elapsed_s, trust, threshold)
         shrunk = self.size_px * math.exp(-SHRINK_PER_S * trust * elapsed_s)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_node.config.models import Smoothing
 from edge_node.data import Pose
 from edge_node.pose.similarity import extent_px
 from edge_node.pose.track import Track, side_of
@@ -35,6 +36,22 @@ def walking(px_s: float = 100.0, seconds: float = 1.0) -> Track:
     for number in range(1, round(seconds * 10) + 1):
         found(person, standing(300 + px_s * number / 10), number / 10)
     return person
+
+
+def smoothed_px(person: Track, at_s: float) -> np.ndarray:
+    return person.filter.apply(person.keypoints_px, person.size_px, ns(at_s), Smoothing())
+
+
+def test_the_rough_joints_of_the_first_look_do_not_hold_back_those_of_the_first_crop():
+    """The first look is the whole frame or a tile of it. Only from the first crop on there is something to smooth."""
+    rough = standing()
+    rough.keypoints_px[5:11, :2] += (25, -20)
+    person = track(rough)
+    smoothed_px(person, 0)
+    found(person, standing(), 1 / 30)
+    np.testing.assert_array_equal(smoothed_px(person, 1 / 30), standing().keypoints_px[:, :2])
+    found(person, rough, 2 / 30)
+    assert np.abs(smoothed_px(person, 2 / 30) - standing().keypoints_px[:, :2])[5:11].max() < 10
 
 
 def test_motion_is_believed_half_after_one_time_constant_and_nearly_whole_after_ten():
