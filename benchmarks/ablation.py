@@ -28,7 +28,7 @@ from edge_node.evaluate.coco import Picture, read_coco
 from edge_node.evaluate.protocols import run_protocol
 from edge_node.evaluate.run import follow, result, together
 from edge_node.evaluate.sources import sequences_of
-from edge_node.pose import attention, finding, movenet, region, similarity, smoothing, still
+from edge_node.pose import attention, finding, movenet, region, similarity, smoothing, still, track
 
 FRAMES = 30
 
@@ -100,6 +100,7 @@ SEQUENCE: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
     "smoothing off": contextlib.nullcontext,
     "filter: not moving with the body": lambda: set_to(smoothing, BODY_CUTOFF_HZ=1e-6),
     "filter: no limit to leaps": lambda: set_to(smoothing, LEAP_SIZES=100.0),
+    "filter: not afresh at the first crop": lambda: set_to(track, ROUGH_LOOKS=0),
     "filter: no doubt": lambda: set_to(smoothing, LEAST_TRUST=1.0),
     "crop: 1.2 x extent": lambda: set_to(attention, CROP_FACTOR=1.2),
     "crop: 1.7 x extent": lambda: set_to(attention, CROP_FACTOR=1.7),

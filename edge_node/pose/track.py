@@ -27,6 +27,10 @@ TRUST_SCORES = (0.2, 0.5)
 SHRINK_PER_S = 1.0
 """How fast a person's size may fall, as an exponent per second: limbs that the model fails to see do not make somebody small."""
 
+ROUGH_LOOKS = 1
+"""The first look at somebody is at the whole frame or a tile of it. Its joints are rough, and would hold back those of the first crop:
+smoothing starts afresh behind it."""
+
 
 @dataclass
 class Track:
@@ -81,8 +85,8 @@ class Track:
         """The person was found; ``extent`` is that of the pose."""
         elapsed_s = self.unseen_s(now_ns)
         trust = _trust(pose.score)
-        if self.hits == 1:
-            self.filter = BodyFilter()  # the first look was at more than the person: its rough joints would hold back the first crop
+        if self.hits <= ROUGH_LOOKS:
+            self.filter = BodyFilter()
         if elapsed_s > 0:
             self._learn_motion(pose.keypoints_px, elapsed_s, trust, threshold)
         shrunk = self.size_px * math.exp(-SHRINK_PER_S * trust * elapsed_s)
