@@ -15,9 +15,7 @@ faces that have been blurred since. ``from the second frame on``: no square can 
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402 - the checkout comes first
 import numpy as np  # noqa: E402 - the same
-from one_person import KNOWN, VISIBLE, demo, in_view, last_crop, perfect_crop, settings, tutorial_crop  # noqa: E402 - the same
+from one_person import KNOWN, VISIBLE, in_view, ways_of  # noqa: E402 - the same
 from triangulated import (  # noqa: E402 - the same
     SEEN,
     Camera,
@@ -42,12 +40,9 @@ from triangulated import (  # noqa: E402 - the same
     triangulate,
 )
 
-from edge_node.config.models import Model  # noqa: E402 - the same
-from edge_node.engine.cpu import open_cpu_engine  # noqa: E402 - the same
 from edge_node.evaluate.clips import Clip  # noqa: E402 - the same
 from edge_node.evaluate.matching import ScoredFrame  # noqa: E402 - the same
-from edge_node.evaluate.run import follow, result, together  # noqa: E402 - the same
-from edge_node.evaluate.truth import Sequence  # noqa: E402 - the same
+from edge_node.evaluate.run import result, together  # noqa: E402 - the same
 
 SESSION = "Pose2Sim/S00_Demo_BatchSession"
 TRIAL = f"{SESSION}/S00_P00_SingleParticipant/S00_P00_T01_BalancingTrial"
@@ -82,15 +77,6 @@ def main() -> None:
 
 
 def table(clips: list[Clip], model: Path) -> None:
-    node, stock = (open_cpu_engine(Model(name=str(model), threads=2, heads=heads)) for heads in ("auto", "stock"))
-    ways: dict[str, Callable[[Sequence], list[ScoredFrame]]] = {
-        "whole frame each time": partial(demo, engine=stock, crop=lambda *_: None),
-        "a perfect crop": partial(demo, engine=stock, crop=perfect_crop),
-        "crop of the tutorial": partial(demo, engine=stock, crop=tutorial_crop),
-        "a square around the last joints": partial(demo, engine=node, crop=last_crop),
-        "the node, smoothing off": partial(follow, engine=node, settings=settings(smoothing=False)),
-        "the node": partial(follow, engine=node, settings=settings(smoothing=True)),
-    }
     kinds = ("PCK", "in view", "without heads", "from the second frame on")
     print(
         "| | "
@@ -98,7 +84,7 @@ def table(clips: list[Clip], model: Path) -> None:
         + " | 2nd difference (truth's) | lag, frames | the same from the second on |"
     )
     print("|---" * 12 + "|")
-    runs = {name: [way(clip) for clip in clips] for name, way in ways.items()}
+    runs = {name: [way(clip) for clip in clips] for name, way in ways_of(model).items()}
     for name, of_clips in runs.items():
         print(row(name, of_clips), flush=True)
     for number, clip in enumerate(clips):

@@ -49,6 +49,8 @@ VISIBLE = 2
 """... and of one that can be seen."""
 Crop = Callable[[TrueFrame, KeypointArray | None], Region | None]
 """The square to look at, from the frame and the joints found in the last one."""
+Way = Callable[[TrueSequence], list[ScoredFrame]]
+"""One way of following the person of a sequence."""
 WALKER_FRAMES = 60
 
 
@@ -66,15 +68,7 @@ def main() -> None:
         "people who walk": walkers(pictures, WALKER_FRAMES, vigour=1),
         "people who swing their limbs twice as far and as fast": walkers(pictures, WALKER_FRAMES, vigour=2),
     }
-    node, stock = (open_cpu_engine(Model(name=str(arguments.model), threads=2, heads=heads)) for heads in ("auto", "stock"))
-    ways = {
-        "whole frame each time": partial(demo, engine=stock, crop=lambda *_: None),
-        "a perfect crop": partial(demo, engine=stock, crop=perfect_crop),
-        "crop of the tutorial": partial(demo, engine=stock, crop=tutorial_crop),
-        "a square around the last joints": partial(demo, engine=node, crop=last_crop),
-        "the node, smoothing off": partial(follow, engine=node, settings=settings(smoothing=False)),
-        "the node": partial(follow, engine=node, settings=settings(smoothing=True)),
-    }
+    ways = ways_of(arguments.model)
     for kind, sequences in kinds.items():
         print(f"\n{kind}: {len(sequences)} sequences\n")
         print("| | PCK@0.1 | PCK@0.2 | in view @0.1 | in view @0.2 | second difference (truth's) | lag, frames |")
@@ -85,6 +79,19 @@ def main() -> None:
             bend = f"{joints.second_difference:.4f} ({joints.second_difference_true:.4f})"
             shares = f"{joints.pck10:.3f} | {joints.pck20:.3f} | {seen.pck10:.3f} | {seen.pck20:.3f}"
             print(f"| {name} | {shares} | {bend} | {joints.lag_frames:.2f} |", flush=True)
+
+
+def ways_of(model: Path) -> dict[str, Way]:
+    """The rows of a table, by name."""
+    node, stock = (open_cpu_engine(Model(name=str(model), threads=2, heads=heads)) for heads in ("auto", "stock"))
+    return {
+        "whole frame each time": partial(demo, engine=stock, crop=lambda *_: None),
+        "a perfect crop": partial(demo, engine=stock, crop=perfect_crop),
+        "crop of the tutorial": partial(demo, engine=stock, crop=tutorial_crop),
+        "a square around the last joints": partial(demo, engine=node, crop=last_crop),
+        "the node, smoothing off": partial(follow, engine=node, settings=settings(smoothing=False)),
+        "the node": partial(follow, engine=node, settings=settings(smoothing=True)),
+    }
 
 
 def in_view(frame: ScoredFrame) -> ScoredFrame:
