@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -68,7 +69,8 @@ def mean_score(keypoints_px: np.ndarray, finds: movenet.Finds, _threshold: float
 
 def set_to(module: Any, **values: Any) -> contextlib.AbstractContextManager[Any]:
     """Other constants in a module."""
-    return patch.multiple(module, **values)
+    change: contextlib.AbstractContextManager[Any] = patch.multiple(module, **values)
+    return change
 
 
 def parametric(poses: Sequence[Any], threshold: float, _most_alike: float) -> list[int]:
@@ -140,7 +142,7 @@ def sequence(pictures: Sequence[Picture], engine: Engine) -> None:
     """Print the rows of the sequence."""
     for name, change in SEQUENCE.items():
         keys = {"pose.max_people": 1, "smoothing.enabled": name != "smoothing off"}
-        settings = Settings(lambda keys=keys: override(Config(), keys))
+        settings = Settings(partial(override, Config(), keys))
         with change():
             scenes = sequences_of("virtual:pan", pictures, frames=FRAMES, figures=1, alone=True)
             runs = [follow(scene, engine, settings) for scene in scenes]

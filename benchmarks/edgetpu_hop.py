@@ -50,6 +50,8 @@ fill = sampler(np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8
 def main() -> int:
     with simulated_tpu() as tpu:
         model = read_compiled(COMPILED_MODEL.read_bytes())
+        if model.cut is None:
+            sys.exit(f"{COMPILED_MODEL.name} cannot be cut at its heads")
         engine = EdgeTpu(Model(), model, load_runtime()).start()
         direct = in_this_process(model.cut.content, tpu.directory / LIBRARY)
         print("| answers after | in this process | through the child | hop p50 ms | hop p99 ms | an empty process, p50 ms |")
@@ -64,17 +66,16 @@ def main() -> int:
 
 
 def row(delay_ms: int, direct: Callable[[], float], engine: EdgeTpuEngine, empty: Callable[[], float]) -> float:
-    alone, through, hops, floor = [], [], [], []
+    columns: tuple[list[float], ...] = ([], [], [], [])
     for number in range(ROUNDS + WARM_UP):
         figures = (direct(), *child(engine), empty())
         if number >= WARM_UP:
-            for kept, figure in zip((alone, through, hops, floor), figures, strict=True):
+            for kept, figure in zip(columns, figures, strict=True):
                 kept.append(figure)
-    hop = statistics.median(hops)
-    p99 = float(np.percentile(hops, 99))
+    alone, through, hop, floor = (statistics.median(column) for column in columns)
+    p99 = float(np.percentile(columns[2], 99))
     print(
-        f"| {delay_ms} ms | {statistics.median(alone):.3f} | {statistics.median(through):.3f} | {hop:.3f} | {p99:.3f} "
-        f"| {statistics.median(floor):.3f} |",
+        f"| {delay_ms} ms | {alone:.3f} | {through:.3f} | {hop:.3f} | {p99:.3f} | {floor:.3f} |",
         flush=True,
     )
     return hop

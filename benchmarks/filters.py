@@ -48,7 +48,8 @@ Filter = Callable[[Floats, float], Floats]
 
 
 def tracks_of(sequence: Sequence, engine: Engine, settings: Settings) -> list[Track]:
-    tracks, run = [], []
+    tracks: list[Track] = []
+    run: list[tuple[Floats, Floats, float]] = []
     for frame in [*follow(sequence, engine, settings), None]:
         pairs = nearest_pairs(frame.true, frame.found) if frame else []
         if (frame is None or frame.cut or not pairs) and run:
@@ -56,7 +57,7 @@ def tracks_of(sequence: Sequence, engine: Engine, settings: Settings) -> list[Tr
                 true, raw, sizes = zip(*run, strict=True)
                 tracks.append((np.array(true), np.array(raw), float(np.median(sizes))))
             run = []
-        if pairs:
+        if frame and pairs:
             person, found = frame.true[pairs[0][0]], frame.found[pairs[0][1]]
             run.append((np.where(person.known[:, None], person.keypoints_px[:, :2], np.nan), found.keypoints_px, person.size_px))
     return tracks

@@ -8,11 +8,14 @@ the same loop takes without a sink.
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -28,12 +31,25 @@ from edge_node.sink.messages import encode_pose  # noqa: E402
 from tests.sink.parts import Sender, person  # noqa: E402
 
 
+class Way(Protocol):
+    """One way of publishing poses to the broker at a port."""
+
+    def offer(self, people: People) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def _send_at_once(_client: paho.Client, _data: object, connection: object) -> None:
+    if isinstance(connection, socket.socket):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class Bare:
     """A paho client that is handed each pose as it comes."""
 
     def __init__(self, port: int) -> None:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-        self._client.on_socket_open = lambda _client, _data, sock: sock.setsockopt(6, 1, 1)
+        self._client.on_socket_open = _send_at_once
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         time.sleep(0.3)
@@ -71,7 +87,7 @@ class Nothing:
     def stop(self) -> None: ...
 
 
-KINDS = {"bare paho": Bare, "sink": Sink, "nothing": Nothing}
+KINDS: dict[str, Callable[[int], Way]] = {"bare paho": Bare, "sink": Sink, "nothing": Nothing}
 
 
 def send(kind: str, port: int, rate_hz: float, seconds: float, persons: int) -> None:

@@ -12,6 +12,7 @@ the joints that can be seen, as who annotated had to guess where covered ones ar
 import argparse
 import sys
 from collections.abc import Callable
+from collections.abc import Sequence as Several
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,7 @@ def main() -> None:
     pictures = read_coco(arguments.coco, None).pictures
     whole = [picture for picture in pictures if whole_in_view(picture)]
     cameras = sequences_of("virtual", whole, frames=VIRTUAL_FRAMES, figures=1, alone=True)
-    kinds = {
+    kinds: dict[str, Several[TrueSequence]] = {
         "a camera that moves over somebody whole in view": [s for s in cameras if not s.name.startswith("cuts")],
         "a camera that cuts from one of them to the next every second": [s for s in cameras if s.name.startswith("cuts")],
         "people who walk": walkers(pictures, WALKER_FRAMES, vigour=1),

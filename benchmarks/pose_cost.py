@@ -11,17 +11,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge_node.config.models import Config, Model
-from edge_node.data import Region
-from edge_node.engine import Heads, Quantised
+from edge_node.data import Image, KeypointArray, Region
+from edge_node.engine import Engine, Heads, ModelOutput, Quantised
 from edge_node.engine.cpu import open_cpu_engine
+from edge_node.evaluate.coco import read_image
 from edge_node.pose.attention import Attention
 from edge_node.pose.finding import CENTRE_THRESHOLD, MOST_FINDS, look
 from edge_node.pose.movenet import decode
@@ -50,26 +51,28 @@ def own(head: Quantised) -> Quantised:
     return replace(head, values=head.values.copy())
 
 
-def kept(heads: Heads) -> Heads:
+def kept(heads: ModelOutput) -> Heads:
     """Heads that outlive the decode call."""
+    if not isinstance(heads, Heads):
+        sys.exit("MODEL cannot be cut at its heads, so there is nothing to decode")
     return Heads(own(heads.centre), own(heads.heatmap), own(heads.offset), own(heads.regression), heads.centre_weighted, heads.closeness)
 
 
 def decoding(heads: list[Heads]) -> None:
     """Print the cost of decoding everyone."""
-    costs = [quickest_ms(lambda h=h: decode(h, CENTRE_THRESHOLD, MOST_FINDS)) for h in heads]
+    costs = [quickest_ms(partial(decode, h, CENTRE_THRESHOLD, MOST_FINDS)) for h in heads]
     people = [len(decode(h, CENTRE_THRESHOLD, MOST_FINDS).centre) for h in heads]
     spread = f"mean {np.mean(costs):.3f}, most {np.max(costs):.3f}"
     print(f"decode: {np.median(costs):.3f} ms a square ({spread}), {np.mean(people):.1f} people a square")
 
 
-def following(engine, image: np.ndarray) -> None:  # noqa: ANN001 - any engine
+def following(engine: Engine, image: Image) -> None:
     """Print the cost of attention, tracking and smoothing while four people are followed."""
     config = Config()
     pose = max(look(engine, image, [whole_frame(image.shape[1], image.shape[0])], 0.2)[0].poses, key=lambda p: p.score)
     size = max(image.shape[:2])
     attention, tracker, filters = Attention(), Tracker(), [BodyFilter() for _ in range(PEOPLE)]
-    spent = {"attention": [], "tracking": [], "smoothing": []}
+    spent: dict[str, list[float]] = {"attention": [], "tracking": [], "smoothing": []}
     for number in range(1, FRAMES):
         now_ns = number * 33_000_000
         started = time.perf_counter()
@@ -93,9 +96,9 @@ def following(engine, image: np.ndarray) -> None:  # noqa: ANN001 - any engine
         print(f"{name}: {np.percentile(costs[FRAMES // 4 :], 20):.3f} ms a frame with {len(tracks)} people")
 
 
-def inside(region: Region, keypoints_px: np.ndarray) -> bool:
+def inside(region: Region, keypoints_px: KeypointArray) -> bool:
     """Whether the person's middle lies in the square."""
-    x, y = keypoints_px[:, :2].mean(axis=0)
+    x, y = (float(middle) for middle in keypoints_px[:, :2].mean(axis=0))
     return region.left_px < x < region.left_px + region.side_px and region.top_px < y < region.top_px + region.side_px
 
 
@@ -107,12 +110,13 @@ def main() -> None:
     arguments = parser.parse_args()
     engine = open_cpu_engine(Model(name=str(arguments.model), threads=1))
     paths = sorted((arguments.coco / "images").glob("*.jpg"))[:PICTURES]
-    images = [np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1]) for path in paths]
-    fills = [sampler(i, placed(whole_frame(*size), *size, engine.input_size_px)) for i in images for size in [i.shape[1::-1]]]
+    images = [read_image(path) for path in paths]
+    sides = [(image.shape[1], image.shape[0]) for image in images]
+    fills = [sampler(i, placed(whole_frame(w, h), w, h, engine.input_size_px)) for i, (w, h) in zip(images, sides, strict=True)]
     inferences = [engine.infer([fill], kept)[0] for fill in fills]
     print(f"{engine.description}; invoke {min(i.invoke_ms for i in inferences):.2f} ms")
     target = np.zeros((engine.input_size_px, engine.input_size_px, 3), np.uint8)
-    print(f"sample: {np.median([quickest_ms(lambda f=f: f(target)) for f in fills]):.3f} ms a square")
+    print(f"sample: {np.median([quickest_ms(partial(f, target)) for f in fills]):.3f} ms a square")
     decoding([i.result for i in inferences])
     following(engine, images[0])
     engine.close()

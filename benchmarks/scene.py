@@ -73,7 +73,7 @@ def measure(clip: Path, settings: Settings, copies: int) -> None:
 def copied(people: People, copies: int) -> People:
     """Everybody ``copies`` times, side by side: what a crowd costs."""
     persons = [
-        replace(person, id=person.id * copies + n, keypoints=person.keypoints + np.float32((n / 2, 0, 0)))
+        replace(person, id=person.id * copies + n, keypoints=person.keypoints + np.array((n / 2, 0, 0), np.float32))
         for person in people.people
         for n in range(copies)
     ]
