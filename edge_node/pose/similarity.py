@@ -35,9 +35,9 @@ def extents_px(poses: KeypointArray, threshold: float) -> list[Box]:
         return [extent_px(pose, threshold) for pose in poses]
     counted = poses[..., 2:] >= threshold
     counted |= counted.sum(axis=1, keepdims=True) < 3
-    lowest = np.where(counted, poses[..., :2], np.float32(np.inf)).min(axis=1)
-    highest = np.where(counted, poses[..., :2], np.float32(-np.inf)).max(axis=1)
-    return [tuple(box) for box in np.hstack((lowest, highest)).tolist()]
+    lowest = np.minimum.reduce(poses[..., :2], axis=1, where=counted, initial=np.inf)
+    highest = np.maximum.reduce(poses[..., :2], axis=1, where=counted, initial=-np.inf)
+    return [(*low, *high) for low, high in zip(lowest.tolist(), highest.tolist(), strict=True)]
 
 
 def areas_px(poses: KeypointArray, threshold: float) -> Floats:

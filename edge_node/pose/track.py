@@ -68,16 +68,17 @@ class Track:
     def expected_px(self, now_ns: int) -> KeypointArray:
         """Where the joints should be by now, float32 [17, 3]."""
         moved = self.keypoints_px.copy()
-        moved[:, :2] += np.array(self._way_px(now_ns), np.float32)
+        moved[:, :2] += np.array(self.way_px(now_ns), np.float32)
         return moved
 
     def expected_middle_px(self, now_ns: int) -> tuple[float, float]:
         """Where the middle of the joints' extent should be by now."""
         x0, y0, x1, y1 = self.extent
-        x, y = self._way_px(now_ns)
+        x, y = self.way_px(now_ns)
         return (x0 + x1) / 2 + x, (y0 + y1) / 2 + y
 
-    def _way_px(self, now_ns: int) -> tuple[float, float]:
+    def way_px(self, now_ns: int) -> tuple[float, float]:
+        """How far the person should have come since they were last found."""
         ahead_s = min(self.unseen_s(now_ns), PREDICT_AT_MOST_S)
         return ahead_s * self.velocity_px_s[0], ahead_s * self.velocity_px_s[1]
 

@@ -106,7 +106,7 @@ class Tracker:
         """Gives each track its best find; returns the finds that are like nobody in view."""
         if not sightings:
             return []
-        finds = np.stack([s.pose.keypoints_px for s in sightings])
+        finds = _together([s.pose.keypoints_px for s in sightings])
         extents = extents_px(finds, threshold)
         if not self._tracks:
             return [_Stranger(s, e) for s, e in zip(sightings, extents, strict=True)]
@@ -137,7 +137,9 @@ class Tracker:
 
     def _likeness(self, finds: KeypointArray, extents: Sequence[Box], now_ns: int, threshold: float) -> tuple[_Table, _Table]:
         """Loose OKS of each of the finds [n, 17, 3] with all of them, and with where each track is expected."""
-        poses = np.concatenate((finds, [t.expected_px(now_ns) for t in self._tracks]))
+        expected = _together([t.keypoints_px for t in self._tracks])
+        expected[..., :2] += np.array([t.way_px(now_ns) for t in self._tracks], np.float32)[:, None]
+        poses = np.concatenate((finds, expected))
         areas = np.array([area_of(e) for e in (*extents, *(t.extent for t in self._tracks))], np.float32)
         alike = oks(finds, poses, areas, threshold, LOOSENESS)
         return alike[:, : len(extents)].tolist(), alike[:, len(extents) :].tolist()
@@ -195,6 +197,11 @@ class Tracker:
             else:
                 track.id = self._next_id
                 self._next_id += 1
+
+
+def _together(poses: Sequence[KeypointArray]) -> KeypointArray:
+    """[n, 17, 3] of n times [17, 3]; for a handful several times as quick as ``np.stack``."""
+    return np.concatenate(poses).reshape(len(poses), -1, 3)
 
 
 def _alike(a: _Stranger, b: _Stranger, threshold: float) -> float:
