@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ hypothesis_settings.register_profile(
     "edge_node", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="EDGE_NODE_FUZZ_EXAMPLES" not in os.environ
 )
 hypothesis_settings.load_profile("edge_node")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control starts what goes to the background so, and the programs that tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
