@@ -56,6 +56,9 @@ class Track:
     seen_now: bool = True
     filter: BodyFilter = field(default_factory=BodyFilter)
 
+    def __post_init__(self) -> None:
+        self._points: list[list[float]] = self.keypoints_px.tolist()
+
     @property
     def in_view(self) -> bool:
         """Seen now, or nothing says the contrary: not looked at, or missed just now by a blink."""
@@ -88,8 +91,10 @@ class Track:
         trust = _trust(pose.score)
         if self.hits <= ROUGH_LOOKS:
             self.filter = BodyFilter()
+        points = pose.keypoints_px.tolist()
         if elapsed_s > 0:
-            self._learn_motion(pose.keypoints_px, elapsed_s, trust, threshold)
+            self._learn_motion(points, elapsed_s, trust, threshold)
+        self._points = points
         shrunk = self.size_px * math.exp(-SHRINK_PER_S * trust * elapsed_s)
         self.size_px = max(side_of(extent), shrunk)
         self.keypoints_px, self.extent, self.score, self.seen_ns = pose.keypoints_px, extent, pose.score, now_ns
@@ -105,11 +110,11 @@ class Track:
         vx, vy = self.velocity_px_s
         self.velocity_px_s = (vx * VELOCITY_AFTER_MISS, vy * VELOCITY_AFTER_MISS)
 
-    def _learn_motion(self, keypoints_px: KeypointArray, elapsed_s: float, trust: float, threshold: float) -> None:
+    def _learn_motion(self, points: list[list[float]], elapsed_s: float, trust: float, threshold: float) -> None:
         """By the median of the joints' steps: one joint that jumps moves nobody."""
         # Plain Python: for 17 joints it is quicker than numpy.
-        pairs = zip(keypoints_px.tolist(), self.keypoints_px.tolist(), strict=True)
-        steps = [(new[0] - old[0], new[1] - old[1]) for new, old in pairs if new[2] >= threshold and old[2] >= threshold]
+        pairs = zip(points, self._points, strict=True)
+        steps = [(x - x_then, y - y_then) for (x, y, score), (x_then, y_then, then) in pairs if score >= threshold and then >= threshold]
         if len(steps) < 3:
             return
         xs, ys = (sorted(along) for along in zip(*steps, strict=True))

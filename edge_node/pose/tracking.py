@@ -106,19 +106,20 @@ class Tracker:
         """Gives each track its best find; returns the finds that are like nobody in view."""
         if not sightings:
             return []
-        finds = _together([s.pose.keypoints_px for s in sightings])
-        extents = extents_px(finds, threshold)
+        poses = self._placed(sightings, now_ns)
+        extents = extents_px(poses[: len(sightings)], threshold)
         if not self._tracks:
             return [_Stranger(s, e) for s, e in zip(sightings, extents, strict=True)]
-        among, alike = self._likeness(finds, extents, now_ns, threshold)
+        among, alike = self._likeness(poses, extents, threshold)
         claimed, known = [False] * len(sightings), [False] * len(sightings)
         for find, track in self._claims(sightings, alike):
             if track.seen_now or claimed[find]:
                 continue
             track.take(sightings[find].pose, extents[find], now_ns, threshold)
             for other, row in enumerate(among):
-                claimed[other] |= row[find] >= SAME_FIND
-                known[other] |= row[find] >= KNOWN
+                if row[find] >= KNOWN:
+                    known[other] = True
+                    claimed[other] |= row[find] >= SAME_FIND
         for who, track in enumerate(self._tracks):
             if not track.seen_now and not track.misses:
                 known = [k or row[who] >= KNOWN for k, row in zip(known, alike, strict=True)]
@@ -135,13 +136,18 @@ class Tracker:
         ]
         return [(find, track) for _, find, track in sorted(claims, key=lambda claim: -claim[0])]
 
-    def _likeness(self, finds: KeypointArray, extents: Sequence[Box], now_ns: int, threshold: float) -> tuple[_Table, _Table]:
-        """Loose OKS of each of the finds [n, 17, 3] with all of them, and with where each track is expected."""
-        expected = _together([t.keypoints_px for t in self._tracks])
-        expected[..., :2] += np.array([t.way_px(now_ns) for t in self._tracks], np.float32)[:, None]
-        poses = np.concatenate((finds, expected))
+    def _placed(self, sightings: Sequence[Sighting], now_ns: int) -> KeypointArray:
+        """The finds, and behind them everybody where they are expected; float32 [n + m, 17, 3]."""
+        each = [*(s.pose.keypoints_px for s in sightings), *(t.keypoints_px for t in self._tracks)]
+        poses = np.concatenate(each).reshape(len(each), -1, 3)  # for a handful several times as quick as np.stack
+        if self._tracks:
+            poses[len(sightings) :, :, :2] += np.array([t.way_px(now_ns) for t in self._tracks], np.float32)[:, None]
+        return poses
+
+    def _likeness(self, poses: KeypointArray, extents: Sequence[Box], threshold: float) -> tuple[_Table, _Table]:
+        """Loose OKS of each of the finds with all of them, and with where each track is expected; ``poses`` as ``_placed`` gives them."""
         areas = np.array([area_of(e) for e in (*extents, *(t.extent for t in self._tracks))], np.float32)
-        alike = oks(finds, poses, areas, threshold, LOOSENESS)
+        alike = oks(poses[: len(extents)], poses, areas, threshold, LOOSENESS)
         return alike[:, : len(extents)].tolist(), alike[:, len(extents) :].tolist()
 
     def _admit(self, strangers: Sequence[_Stranger], now_ns: int, max_people: int, threshold: float) -> None:
@@ -197,11 +203,6 @@ class Tracker:
             else:
                 track.id = self._next_id
                 self._next_id += 1
-
-
-def _together(poses: Sequence[KeypointArray]) -> KeypointArray:
-    """[n, 17, 3] of n times [17, 3]; for a handful several times as quick as ``np.stack``."""
-    return np.concatenate(poses).reshape(len(poses), -1, 3)
 
 
 def _alike(a: _Stranger, b: _Stranger, threshold: float) -> float:
