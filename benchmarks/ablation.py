@@ -102,7 +102,7 @@ SEQUENCE: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
     "smoothing off": contextlib.nullcontext,
     "filter: not moving with the body": lambda: set_to(smoothing, BODY_CUTOFF_HZ=1e-6),
     "filter: no limit to leaps": lambda: set_to(smoothing, LEAP_SIZES=100.0),
-    "filter: not afresh at the first crop": lambda: set_to(track, ROUGH_LOOKS=0),
+    "filter: not nearly afresh at the first crop": lambda: set_to(track, ROUGH_LOOKS=0),
     "filter: no doubt": lambda: set_to(smoothing, LEAST_TRUST=1.0),
     "crop: 1.2 x extent": lambda: set_to(attention, CROP_FACTOR=1.2),
     "crop: 1.7 x extent": lambda: set_to(attention, CROP_FACTOR=1.7),

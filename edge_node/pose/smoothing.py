@@ -11,6 +11,7 @@ like somebody near. Three things are added, each worth more than any choice of p
 - The model's own doubt about a joint lowers both that limit and the cut-off.
 
 Where most joints leap at once it is no joint that leaps: the picture was cut, or this is somebody else. The filter starts afresh.
+So it does, nearly, where all that it was given so far was rough (``was_rough``).
 
 Plain Python, in which a place, a step or a speed is one complex number, x + yi: for 17 joints that is quicker than numpy.
 """
@@ -42,6 +43,8 @@ NEW_POSE_SIZES = 0.2
 """Half of the joints so far from where they were, relative to the body, in sizes of the person: another pose, not a leap."""
 LEAP_SIZES_PER_S = 1.5
 """... and this much more for each second between them, besides what its own speed so far explains."""
+ROUGH_SHARE = 0.2
+"""What rough joints keep of the place of the next ones: too little to hold back joints that are right, and the step is a fifth smaller."""
 
 
 class BodyFilter:
@@ -53,6 +56,11 @@ class BodyFilter:
         self._tamed: list[complex] = []
         self._speeds: list[complex] = []
         self._drift = 0j
+        self._rough = False
+
+    def was_rough(self) -> None:
+        """What was given so far was rough: the next joints pass with a share of it, and nothing else is kept."""
+        self._rough = True
 
     def apply(self, keypoints_px: KeypointArray, size_px: float, media_ns: int, settings: Smoothing) -> Floats:
         """Filtered positions, float32 [17, 2], of keypoints float32 [17, 3] in frame pixels. ``size_px``: the person's size.
@@ -65,8 +73,11 @@ class BodyFilter:
             scores.append(score)
         elapsed_s = (media_ns - self._last_ns) / 1e9
         self._last_ns = media_ns
+        rough, self._rough = self._rough, False
         if not self._places or not 0 < elapsed_s <= settings.reset_after_s:
             return self._start(points)
+        if rough:
+            return self._start(points, self._places)
         size_px = max(size_px, 1.0)
         trusts = [min(max(score / SURE_SCORE, LEAST_TRUST), 1.0) for score in scores]
         body, owns, usual_px = self._motion(points, trusts)
@@ -76,10 +87,12 @@ class BodyFilter:
         self._follow(body, owns, trusts, elapsed_s=elapsed_s, size_px=size_px, rest_hz=1e3 / (2 * math.pi * settings.time_constant_ms))
         return _pairs(self._places)
 
-    def _start(self, points: list[complex]) -> Floats:
-        self._places, self._tamed, self._speeds = points, list(points), [0j] * len(points)
+    def _start(self, points: list[complex], rough: list[complex] | None = None) -> Floats:
+        before = points if rough is None else rough
+        self._places = [point + ROUGH_SHARE * (place - point) for point, place in zip(points, before, strict=True)]
+        self._tamed, self._speeds = points, [0j] * len(points)
         self._drift = 0j
-        return _pairs(points)
+        return _pairs(self._places)
 
     def _motion(self, points: Sequence[complex], trusts: Sequence[float]) -> tuple[complex, list[complex], float]:
         """What the body did since the last frame, each joint besides, and how far the usual joint went besides; in pixels."""

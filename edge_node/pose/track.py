@@ -28,8 +28,7 @@ SHRINK_PER_S = 1.0
 """How fast a person's size may fall, as an exponent per second: limbs that the model fails to see do not make somebody small."""
 
 ROUGH_LOOKS = 1
-"""The first look at somebody is at the whole frame or a tile of it. Its joints are rough, and would hold back those of the first crop:
-smoothing starts afresh behind it."""
+"""The first look at somebody is at the whole frame or a tile of it. Its joints are rough, and would hold back those of the first crop."""
 
 
 @dataclass
@@ -90,7 +89,7 @@ class Track:
         elapsed_s = self.unseen_s(now_ns)
         trust = _trust(pose.score)
         if self.hits <= ROUGH_LOOKS:
-            self.filter = BodyFilter()
+            self.filter.was_rough()
         points = pose.keypoints_px.tolist()
         if elapsed_s > 0:
             self._learn_motion(points, elapsed_s, trust, threshold)
@@ -113,12 +112,16 @@ class Track:
     def _learn_motion(self, points: list[list[float]], elapsed_s: float, trust: float, threshold: float) -> None:
         """By the median of the joints' steps: one joint that jumps moves nobody."""
         # Plain Python: for 17 joints it is quicker than numpy.
-        pairs = zip(points, self._points, strict=True)
-        steps = [(x - x_then, y - y_then) for (x, y, score), (x_then, y_then, then) in pairs if score >= threshold and then >= threshold]
-        if len(steps) < 3:
+        xs, ys = [], []
+        for (x, y, score), (x_then, y_then, score_then) in zip(points, self._points, strict=True):
+            if score >= threshold and score_then >= threshold:
+                xs.append(x - x_then)
+                ys.append(y - y_then)
+        if len(xs) < 3:
             return
-        xs, ys = (sorted(along) for along in zip(*steps, strict=True))
-        low, high = (len(steps) - 1) // 2, len(steps) // 2
+        xs.sort()
+        ys.sort()
+        low, high = (len(xs) - 1) // 2, len(xs) // 2
         gain = trust * elapsed_s / (elapsed_s + VELOCITY_MEMORY_S)
         vx, vy = self.velocity_px_s
         self.velocity_px_s = (
