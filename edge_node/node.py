@@ -117,6 +117,7 @@ class Node:
             gc.freeze()  # what was made so far stays to the end; looking through it for garbage would cost a frame now and then
             for worker in workers:
                 worker.start()
+            self._notifier.allow_silence(capture.silent_at_most_s)
             self._notifier.ready()
             ending = self._wait()
             capture.stop()

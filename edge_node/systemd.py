@@ -12,6 +12,8 @@ from collections.abc import Mapping
 log = logging.getLogger(__name__)
 
 PINGS_PER_PERIOD = 4
+WATCHDOG_SPARE = 1.5
+"""The watchdog waits so many times as long as a healthy node may be silent."""
 
 
 class Notifier:
@@ -27,6 +29,12 @@ class Notifier:
     def ready(self) -> None:
         """Started, or done with reloading."""
         self._send("READY=1")
+
+    def allow_silence(self, seconds: float) -> None:
+        """A healthy node may give no sign of life for so long: the watchdog waits longer where the unit's ``WatchdogSec`` is too short."""
+        if self._period_s is not None:
+            self._period_s = max(self._period_s, WATCHDOG_SPARE * seconds)
+            self._send(f"WATCHDOG_USEC={round(self._period_s * 1e6)}")  # always: what the node said before a restart of itself still holds
 
     def watchdog(self) -> None:
         """The node works. Call it after a fresh frame was processed, never from a timer: a timer certifies a hang.

@@ -247,6 +247,16 @@ def test_a_restart_asked_for_over_mqtt_is_a_new_boot_of_the_same_process(
         assert "STOPPING=1" in service_manager.told()
 
 
+def test_a_camera_slower_than_the_watchdog_is_waited_for(
+    shared: Shared, tmp_path: Path, subscriber: Any, service_manager: ServiceManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    with node(shared, tmp_path, subscriber.port, "camera.source=synthetic", "camera.fps=0.02"):
+        assert subscriber.wait(lambda: "READY=1" in service_manager.told())
+    told = service_manager.told()
+    assert told.index("WATCHDOG_USEC=225000000") < told.index("READY=1")
+
+
 def test_frames_ends_it_after_so_many(tmp_path: Path) -> None:
     words = ["--frames", "7", "--set", "camera.source=synthetic", "--set", "model.name=marker", "--set", "mqtt.enabled=false"]
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}

@@ -80,6 +80,12 @@ def test_pings_go_on_as_frames_do(manager):
     assert said(manager) == ["WATCHDOG=1"] * 3
 
 
+@pytest.mark.parametrize(("silent_s", "period_s"), [(20, 30), (130, 195)])
+def test_the_watchdog_waits_for_longer_than_a_healthy_node_may_be_silent(manager, silent_s, period_s):
+    notifier(manager, WATCHDOG_USEC="30000000").allow_silence(silent_s)
+    assert said(manager) == [f"WATCHDOG_USEC={period_s}000000"]
+
+
 @pytest.mark.parametrize(
     "environment",
     [{}, {"WATCHDOG_USEC": "15000000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "0"}],
@@ -87,6 +93,7 @@ def test_pings_go_on_as_frames_do(manager):
 )
 def test_nobody_is_pinged_who_does_not_watch(manager, environment):
     watched = notifier(manager, **environment)
+    watched.allow_silence(3600)
     watched.watchdog()
     assert said(manager) == []
 
