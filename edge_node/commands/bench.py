@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.row:
         _row_file(arguments.row, machine().name)  # what cannot be kept is told before the measurement
     result = asdict(measure(config, arguments.runs, arguments.frames))
-    print(json.dumps(result, indent=1) if arguments.json else _text(result))
+    print(json.dumps(result, indent=1) if arguments.json else described(result))
     if arguments.row:
         append_row(arguments.row, result)
     return EXIT_OK
@@ -115,9 +115,10 @@ def row_of(result: dict[str, Any]) -> dict[str, Any]:
     return {column: "" if flat[column] is None else flat[column] for column in COLUMNS}
 
 
-def _text(result: dict[str, Any]) -> str:
+def described(result: dict[str, Any]) -> str:
+    """The result, as ``asdict`` has it, for the terminal."""
     machine = result["machine"]
-    threads = ", ".join(f"{name} {ms}" for name, ms in result["cpu_ms_by_thread"].items())
+    by_thread = ", ".join(f"{name} {ms}" for name, ms in result["cpu_ms_by_thread"].items())
     names = {"end to end": "end_to_end_ms", "beyond invoke": "beyond_invoke_ms", "beyond bare": "beyond_bare_ms"}
     latencies = {**result["stages"], **{name: result[key] for name, key in names.items()}}
     table = [f"{name:16}{ms['p50']:9.3f}{ms['p99']:9.3f}" for name, ms in latencies.items() if ms]
@@ -129,7 +130,7 @@ def _text(result: dict[str, Any]) -> str:
         if heads
         else ""
     )
-    threads = f", {result['threads']} threads for one square" if result["threads"] else ""
+    threads = f", {result['threads']} {'thread' if result['threads'] == 1 else 'threads'} for one square" if result["threads"] else ""
     on_cpu = result["accelerator"] == "cpu"
     bare = "of the model file as published" if on_cpu else "of the compiled model as the node runs it, the way to its process included"
     return f"""\
@@ -144,7 +145,7 @@ bare invoke {result["bare_invoke_fps"]:8.1f} frames/s   ({bare})
 milliseconds          p50      p99
 {chr(10).join(table)}
 
-processor   {result["cpu_ms_per_frame"]:.2f} ms a frame, {result["cpu_ratio"]:.2f} x the bare model's; by thread: {threads}
+processor   {result["cpu_ms_per_frame"]:.2f} ms a frame, {result["cpu_ratio"]:.2f} x the bare model's; by thread: {by_thread}
 memory      {result["rss_mb"]:.0f} MB; a frame takes and gives back {result["allocated_kb_per_frame"]:.0f} kB
 page faults {result["page_faults_per_frame"]:.1f} a frame
 start-up    {result["startup_s"]:.2f} s to the first published pose"""

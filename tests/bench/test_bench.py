@@ -16,7 +16,7 @@ import pytest
 from edge_node.bench.measure import _model
 from edge_node.bench.process import Usage, machine
 from edge_node.cli import main
-from edge_node.commands.bench import COLUMNS, append_row, read_rows
+from edge_node.commands.bench import COLUMNS, append_row, described, read_rows
 from edge_node.config.models import Model
 from edge_node.errors import UsageError
 from edge_node.local_broker import mosquitto
@@ -66,6 +66,14 @@ def test_beside_a_live_source_the_bare_models_rests_are_no_part_of_its_rate(resu
     measured, _ = result
     assert measured["fps"] < 130  # the camera's 120
     assert measured["bare_invoke_fps"] > 1.5 * measured["fps"]
+
+
+def test_the_text_says_what_each_thread_used_and_how_many_threads_run_the_model(result):
+    measured, _ = result
+    text = described({**measured, "cpu_ms_by_thread": {"MainThread": 3.5, "sink-mqtt": 0.4}})
+    assert "by thread: MainThread 3.5, sink-mqtt 0.4\n" in text
+    assert ", 1 thread for one square, cpu\n" in text
+    assert ", 2 threads for one square, cpu\n" in described({**measured, "threads": 2})
 
 
 def test_threads_beside_the_model_are_taken_out_of_what_it_used():
