@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-inferences",
         type=positive,
         metavar="N",
-        help="runs of the model a picture or frame at most (default: people 9, single 2, sequences as set; boxes: one a person)",
+        help="runs of the model a picture or frame at most "
+        f"(default: people {DEFAULT_INFERENCES['people']}, single {DEFAULT_INFERENCES['single']}, sequences as set; boxes: one a person)",
     )
     parser.add_argument("--model", metavar="NAME", help="a model's name or a .tflite file, in place of model.name of the settings")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
