@@ -150,7 +150,7 @@ def _frame(places_px: Floats, detections: Detections, frame: int, camera: int, s
     """One of a clip's ``frames``."""
     detected = detections.keypoints_px[frame, camera]
     known = np.asarray(np.isfinite(places_px).all(axis=1) & (places_px >= 0).all(axis=1) & (places_px < size_px).all(axis=1))
-    extent = np.ptp(places_px[known], axis=0).max()
+    extent = np.max(np.ptp(places_px[known], axis=0))
     off = np.linalg.norm(places_px - detected[:, :2], axis=1)
     seen = (detected[:, 2] > SEEN) & (off < NEAR * extent)
     visibility = np.where(known, np.where(seen, VISIBLE, KNOWN), 0)
@@ -160,7 +160,7 @@ def _frame(places_px: Floats, detections: Detections, frame: int, camera: int, s
 
 
 def _wider(box_px: Floats) -> list[float]:
-    margin = MARGIN * (box_px[2:] - box_px[:2]).max()
+    margin = MARGIN * np.max(box_px[2:] - box_px[:2])
     return [round(float(v), 1) for v in (*(box_px[:2] - margin), *(box_px[2:] + margin))]
 
 

@@ -38,8 +38,8 @@ def extents_px(poses: KeypointArray, threshold: float) -> list[Box]:
         return [extent_px(pose, threshold) for pose in poses]
     counted = poses[..., 2:] >= threshold
     counted |= counted.sum(axis=1, keepdims=True) < 3
-    lowest = np.minimum.reduce(poses[..., :2], axis=1, where=counted, initial=np.inf)
-    highest = np.maximum.reduce(poses[..., :2], axis=1, where=counted, initial=-np.inf)
+    lowest = poses[..., :2].min(axis=1, where=counted, initial=np.inf)
+    highest = poses[..., :2].max(axis=1, where=counted, initial=-np.inf)
     return [(*low, *high) for low, high in zip(lowest.tolist(), highest.tolist(), strict=True)]
 
 
