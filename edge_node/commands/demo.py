@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the demonstration; 1 when no pose with a person in it arrived."""
     model, source = _real_parts(arguments)
-    seconds = arguments.seconds or (DRAWN_S if source.startswith(DRAWN) else None)
+    seconds = arguments.seconds or (DRAWN_S if _is_drawn(source) else None)
     with local_broker() as port:
         values = {
             "camera.source": source,
@@ -150,7 +150,7 @@ def _person(person: Person) -> str:
 
 def _real_parts(arguments: argparse.Namespace) -> tuple[str, str]:
     """Model and source: the real ones where they are or can be fetched, else the built-in ones; says which."""
-    if arguments.source and arguments.source.startswith(DRAWN):  # the real model sees nobody in it
+    if arguments.source and _is_drawn(arguments.source):  # the real model sees nobody in it
         print(f"This is the built-in marker model on the drawn scene, {arguments.source}.")
         return MARKER, str(arguments.source)
     try:
@@ -163,6 +163,11 @@ def _real_parts(arguments: argparse.Namespace) -> tuple[str, str]:
         return MARKER, DRAWN
     print(f"This is the real model {MODEL} on {source}.")
     return MODEL, source
+
+
+def _is_drawn(source: str) -> bool:
+    """Whether it is the drawn scene, however that is to look; not a clip of a similar name."""
+    return source.partition("?")[0] == DRAWN
 
 
 def _have_model(directory: Path | None) -> None:

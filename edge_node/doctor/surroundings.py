@@ -40,8 +40,8 @@ def examine_model(settings: Model) -> Iterator[Finding]:
 
 def examine_camera(settings: Camera) -> Iterator[Finding]:
     """Whether the configured source is there. Streams are not opened: that may take long, and the node says it."""
-    yield from _picamera2(settings)
     source = parse_source(settings.source)
+    yield from _picamera2(wanted=isinstance(source, PiCamera))
     try:
         if isinstance(source, Device):
             device = devices.check_device(source.path)
@@ -60,9 +60,8 @@ def examine_camera(settings: Camera) -> Iterator[Finding]:
         yield wrong("camera", text, advice or "plug it in, or correct camera.source")
 
 
-def _picamera2(settings: Camera) -> Iterator[Finding]:
-    """picamera2 comes from apt with parts in C: it is imported in a process of its own."""
-    wanted = str(settings.source).startswith("picamera")
+def _picamera2(*, wanted: bool) -> Iterator[Finding]:
+    """picamera2 comes from apt with parts in C: it is imported in a process of its own. ``wanted``: the Pi camera is configured."""
     command = [sys.executable, "-P", "-c", "import picamera2"]
     try:
         tried = subprocess.run(command, check=False, capture_output=True, text=True, timeout=IMPORT_S, stdin=subprocess.DEVNULL)

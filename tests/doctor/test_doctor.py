@@ -1,6 +1,7 @@
 """``edge-node doctor`` on stand-ins of machines: what it says, and its exit code."""
 
 import importlib
+import importlib.util
 import json
 import os
 import socket
@@ -249,6 +250,15 @@ def test_an_import_of_picamera2_that_never_ends_is_given_up(doctor, tmp_path, mo
     monkeypatch.setattr("edge_node.doctor.surroundings.IMPORT_S", 0.5)
     _, found = doctor(model__accelerator="cpu", camera__source=source)
     assert (found["picamera2"]["state"], found["picamera2"]["text"]) == (state, "installed, but its import does not end within 0.5 s")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("picamera2") is not None, reason="picamera2 is installed")
+def test_a_clip_whose_name_begins_like_the_pi_cameras_needs_no_picamera2(doctor, tmp_path, monkeypatch):
+    (tmp_path / "picamera-garden.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    code, found = doctor(model__accelerator="cpu", camera__source="picamera-garden.mp4")
+    assert "picamera2" not in found
+    assert code == 0
 
 
 def test_what_a_part_says_gives_no_orders_to_the_terminal(root, tmp_path, monkeypatch, capsys):
