@@ -23,6 +23,7 @@ from edge_node.sink.messages import Pose
 DEFAULT_FPS = 30.0
 LARGEST_BLACK_PX = 7680
 """Longer side of a black picture, whatever size a damaged message says."""
+MOST_TILES = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--black", action="store_true", help="skeletons on black instead of over the clip")
     parser.add_argument("--over", type=Path, metavar="CLIP", help="draw a recording over the clip it was made of")
     parser.add_argument("--codec", metavar="FOUR", help="four letters, such as mp4v or MJPG (default: what fits the suffix)")
-    parser.add_argument("--tiles", type=int, default=12, choices=range(1, 101), metavar="N", help="pictures of a sheet (default: 12)")
+    parser.add_argument("--tiles", type=_tiles, default=12, metavar="N", help="pictures of a sheet, 1 to 100 (default: 12)")
     parser.add_argument("--frames", type=positive, metavar="N", help="only the first N frames")
     add_settings_arguments(parser)
 
@@ -58,6 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
     count = write_all(images, arguments.output, fps, arguments.codec, arguments.tiles)
     print(f"{arguments.output}: {count} frames")
     return EXIT_OK
+
+
+def _tiles(text: str) -> int:
+    if not (text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= MOST_TILES):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a number of pictures from 1 to {MOST_TILES}")
+    return int(text)
 
 
 def _refuse_to_replace_what_is_read(arguments: argparse.Namespace) -> None:

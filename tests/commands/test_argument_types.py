@@ -25,6 +25,14 @@ def test_a_number_of_something_is_positive(words: list[str], text: str, capsys: 
     assert f"argument {words[-1]}: {text!r} is not a positive number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["0", "101", "-3", "1.5", "many", "²", "9" * 5000])
+def test_a_sheet_has_1_to_100_pictures(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["render", "a.jsonl", "-o", "a.png", "--tiles", text])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith(f"argument --tiles: {text[:60]!r} is not a number of pictures from 1 to 100\n")
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e300", "long"])
 def test_seconds_are_more_than_none_and_can_be_waited_for(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
