@@ -99,7 +99,7 @@ class Hardware:
 
 
 def find_hardware(root: Path = ROOT) -> Hardware:
-    """Look at sysfs. Entries that vanish while they are read are left out."""
+    """Look at sysfs. What vanishes while it is read, or cannot be read, is left out."""
     return Hardware(_usb_sticks(root), _pci_modules(root))
 
 
@@ -190,7 +190,9 @@ def _usb_sticks(root: Path) -> tuple[UsbStick, ...]:
 
 def _pci_modules(root: Path) -> tuple[PciModule, ...]:
     modules = []
-    for node in sorted((root / "dev").glob("apex_[0-9]*")):
+    for node in _entries(root / "dev"):
+        if not node.name.startswith("apex_"):
+            continue
         sysfs = root / "sys/class/apex" / node.name
         trips = (_millidegrees(sysfs / f"trip_point{i}_temp") for i in range(TRIP_POINTS))
         modules.append(
@@ -216,7 +218,10 @@ def _accessible(node: Path) -> bool:
 
 
 def _entries(directory: Path) -> list[Path]:
-    return sorted(directory.iterdir()) if directory.is_dir() else []
+    try:
+        return sorted(directory.iterdir())
+    except OSError:  # not there, or this process has no descriptor left to look
+        return []
 
 
 def _text(file: Path) -> str:

@@ -265,6 +265,16 @@ def test_a_system_with_no_descriptor_left_for_the_child_costs_no_square(created,
     wait_until(lambda: engine.infer([grey], shapes)[0].accelerator == "edgetpu")
 
 
+def test_a_system_with_no_descriptor_left_to_look_for_devices_ends_nothing(created, tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_node.engine.edgetpu_keeper.LOOK_S", 0.01)
+    empty_machine(tmp_path)
+    (tmp_path / "dev").mkdir()
+    engine = created()
+    with every_descriptor_taken():
+        time.sleep(0.3)
+        assert engine.infer([grey], shapes)[0].accelerator == "edgetpu"
+
+
 def test_auto_starts_on_the_cpu_and_moves_over(created, tpu):
     engine = created(accelerator="auto")
     wait_until(lambda: engine.infer([grey], shapes)[0].accelerator == "edgetpu")
