@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from edge_node.data import Image, KeypointArray
 from edge_node.errors import EdgeNodeError
 from edge_node.evaluate.truth import box_around
 from edge_node.filesystem import is_file, is_folder
+from edge_node.pose.skeleton import INDEX
 
 KEYPOINTS = 17
 Id = int | float | str
@@ -90,7 +92,8 @@ def read_coco(folder: Path, annotations: Path | None = None) -> CocoSet:
 
     ``annotations`` is a COCO keypoint file; without one it is looked for where ``ANNOTATION_FILES`` says. Absent values are
     taken as COCO means them: ``iscrowd`` 0, ``num_keypoints`` counted, ``bbox`` around the labelled keypoints, ``area``
-    that of the box. Raises ``AnnotationError`` with one line when the file cannot be used or no picture is there.
+    that of the box. Keypoints that the category of people names in another order than COCO's are put into COCO's. Raises
+    ``AnnotationError`` with one line when the file cannot be used or no picture is there.
     """
     if not is_folder(folder, AnnotationError):
         raise AnnotationError(f"{folder}: no such folder; expected one with images/ and {ANNOTATION_FILES[0]}")
@@ -98,12 +101,7 @@ def read_coco(folder: Path, annotations: Path | None = None) -> CocoSet:
     document = read_json(file)
     if not isinstance(document, dict):
         raise AnnotationError(f"{file}: not a COCO annotation: expected an object with images and annotations")
-    person = _person_category(document)
-    people: dict[Id, list[Annotation]] = defaultdict(list)
-    for index, entry in enumerate(_list_of(document, "annotations", file)):
-        if entry.get("category_id", person) == person:
-            where = f"{file}: annotations[{index}]"
-            people[_id(entry.get("image_id"), f"{where}.image_id")].append(_annotation(entry, where))
+    people = _people(document, file)
     pictures, missing = [], []
     indices: dict[Id, int] = {}
     for index, entry in enumerate(_list_of(document, "images", file)):
@@ -117,7 +115,8 @@ def read_coco(folder: Path, annotations: Path | None = None) -> CocoSet:
         if path is None:
             missing.append(name)
         else:
-            pictures.append(Picture(path, tuple(people[number]), _size(entry)))
+            pictures.append(Picture(path, tuple(people.get(number, ())), _size(entry)))
+    _refuse_ids_of_another_type(people, indices, file)
     if not pictures:
         what = (
             f"none of its {len(missing)} pictures is under {folder} or {folder / IMAGE_FOLDERS[0]}" if missing else "it names no pictures"
@@ -162,12 +161,51 @@ def _list_of(document: dict[str, Any], key: str, file: Path) -> list[dict[str, A
     return value
 
 
-def _person_category(document: dict[str, Any]) -> Any:
+def _people(document: dict[str, Any], file: Path) -> dict[Id, list[Annotation]]:
+    """Everyone annotated, by the id of their picture."""
+    person, order = _person_category(document, file)
+    people: dict[Id, list[Annotation]] = defaultdict(list)
+    others = []
+    for index, entry in enumerate(_list_of(document, "annotations", file)):
+        where = f"{file}: annotations[{index}]"
+        if entry.get("category_id", person) == person:
+            people[_id(entry.get("image_id"), f"{where}.image_id")].append(_annotation(entry, order, where))
+        elif entry.get("keypoints"):
+            others.append(f"{where}.category_id: {shown(entry['category_id'])}")
+    if others and not people:
+        raise AnnotationError(
+            f"{others[0]} is not that of people, {shown(person)}, nor is any other; the category of people should be named person"
+        )
+    return people
+
+
+def _person_category(document: dict[str, Any], file: Path) -> tuple[Any, list[int]]:
+    """The id of the category of people, and where in its keypoints each of COCO's stands."""
     categories = document.get("categories")
-    for category in categories if isinstance(categories, list) else []:
+    for index, category in enumerate(categories if isinstance(categories, list) else []):
         if isinstance(category, dict) and category.get("name") == "person":
-            return category.get("id")
-    return 1
+            return category.get("id"), _order(category.get("keypoints"), f"{file}: categories[{index}].keypoints")
+    return 1, list(range(KEYPOINTS))
+
+
+def _order(names: Any, where: str) -> list[int]:
+    if not names:
+        return list(range(KEYPOINTS))
+    plain = [str(name).casefold().replace(" ", "_") for name in names] if isinstance(names, list) else []
+    if sorted(plain) != sorted(INDEX):
+        strange = next((name for name in plain if name not in INDEX), None)
+        found = f"{len(plain)}" if strange is None else f"{shown(strange)} among them"
+        raise AnnotationError(f"{where}: expected the names of COCO's {KEYPOINTS}, nose to right_ankle, in any order; found {found}")
+    return [plain.index(name) for name in INDEX]
+
+
+def _refuse_ids_of_another_type(people: Iterable[Id], indices: dict[Id, int], file: Path) -> None:
+    """7 is not "7": whoever has ids of both types would miss these people without a word."""
+    as_text = {str(number): number for number in indices}
+    for number in people:
+        image = as_text.get(str(number), number)
+        if number not in indices and image in indices:
+            raise AnnotationError(f"{file}: annotations have image_id {shown(number)}, but images[{indices[image]}].id is {shown(image)}")
 
 
 def _find_image(folder: Path, name: str) -> Path | None:
@@ -183,13 +221,17 @@ def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
     return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
-def _annotation(entry: dict[str, Any], where: str) -> Annotation:
-    keypoints = _numbers(entry.get("keypoints") or [0] * (3 * KEYPOINTS), 3 * KEYPOINTS, f"{where}.keypoints").reshape(KEYPOINTS, 3)
+def _annotation(entry: dict[str, Any], order: list[int], where: str) -> Annotation:
+    """``order``: where in the entry's keypoints each of COCO's stands."""
+    values = _numbers(entry.get("keypoints") or [0] * (3 * KEYPOINTS), 3 * KEYPOINTS, f"{where}.keypoints")
+    keypoints = values.reshape(KEYPOINTS, 3)[order]
     bbox = entry.get("bbox")
     if bbox is None:
         box = box_around(keypoints)
     else:
         x, y, width, height = (float(v) for v in _numbers(bbox, 4, f"{where}.bbox"))
+        if width < 0 or height < 0:
+            raise AnnotationError(f"{where}.bbox: expected x, y, width, height; found a width or height below 0")
         box = (x, y, x + width, y + height)
     area = entry.get("area")
     if area is None:
@@ -199,7 +241,10 @@ def _annotation(entry: dict[str, Any], where: str) -> Annotation:
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise AnnotationError(f"{where}.iscrowd: expected 0 or 1, found {shown(crowd)}")
-    return Annotation(keypoints, box, float(_numbers([area], 1, f"{where}.area")[0]), bool(crowd))
+    area_px = float(_numbers([area], 1, f"{where}.area")[0])
+    if area_px < 0:
+        raise AnnotationError(f"{where}.area: expected 0 or more, found {shown(area)}")
+    return Annotation(keypoints, box, area_px, bool(crowd))
 
 
 def _id(value: Any, where: str) -> Id:
@@ -216,7 +261,8 @@ def _numbers(values: Any, count: int, where: str) -> KeypointArray:
     if strange:
         raise AnnotationError(f"{where}: expected {count} numbers, found {shown(strange[0])} among them")
     try:
-        array = np.asarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # infinite, and refused below
+            array = np.asarray(values, dtype=np.float32)
     except OverflowError:
         raise AnnotationError(f"{where}: has a number that is too large") from None
     if not np.isfinite(array).all():

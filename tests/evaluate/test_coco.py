@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from edge_node.evaluate.coco import AnnotationError, read_coco
+from edge_node.pose import skeleton
 
 KEYPOINTS = [10, 20, 2, 30, 40, 1] + [0] * 42 + [50, 80, 2]
 
 
-def written(folder: Path, annotations: list[dict], images: list[dict] | None = None, picture: np.ndarray | None = None) -> Path:
+def written(
+    folder: Path, annotations: list[dict], images: list[dict] | None = None, picture: np.ndarray | None = None, **more: object
+) -> Path:
     (folder / "images").mkdir(exist_ok=True)
     cv2.imwrite(str(folder / "images/a.png"), np.zeros((48, 64, 3), np.uint8) if picture is None else picture)
-    document = {"images": images or [{"id": 7, "file_name": "a.png"}], "annotations": annotations}
+    document = {"images": images or [{"id": 7, "file_name": "a.png"}], "annotations": annotations} | more
     (folder / "person_keypoints.json").write_text(json.dumps(document))
     return folder
 
@@ -33,6 +36,29 @@ def test_absent_values_are_taken_as_coco_means_them(tmp_path):
     assert not person.crowd
     assert person.box_px == (10, 20, 50, 80)
     assert person.area_px == 40 * 60
+
+
+def test_keypoints_named_in_another_order_are_put_into_that_of_coco(tmp_path):
+    names = [name.replace("_", " ").title() for name in skeleton.KEYPOINTS]
+    backwards = [value for joint in reversed(range(17)) for value in KEYPOINTS[3 * joint : 3 * joint + 3]]
+    category = {"id": 4, "name": "person", "keypoints": names[::-1]}
+    folder = written(tmp_path, [{"image_id": 7, "category_id": 4, "keypoints": backwards}], categories=[category])
+    assert read_coco(folder).pictures[0].people[0].keypoints_px.ravel().tolist() == KEYPOINTS
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["pelvis", *skeleton.KEYPOINTS[1:]], "'pelvis' among them"),
+        (skeleton.KEYPOINTS[:14], "14"),
+        ([*skeleton.KEYPOINTS[1:], "left_eye"], "17"),
+    ],
+)
+def test_keypoints_other_than_those_of_coco_are_refused(tmp_path, names, found):
+    reason = rf"categories\[0\].keypoints: expected the names of COCO's 17, nose to right_ankle, in any order; found {found}"
+    folder = written(tmp_path, [], categories=[{"id": 1, "name": "person", "keypoints": names}])
+    with pytest.raises(AnnotationError, match=reason):
+        read_coco(folder)
 
 
 def test_an_annotation_without_keypoints_is_a_person_nobody_can_measure(tmp_path):
@@ -75,6 +101,7 @@ def test_the_layout_of_coco_itself_is_found(tmp_path):
     assert read_coco(tmp_path, tmp_path / "annotations/person_keypoints_val2017.json").missing == ()
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [
@@ -88,6 +115,14 @@ def test_the_layout_of_coco_itself_is_found(tmp_path):
         ({}, "annotations[0].image_id: expected a number or text, found None"),
         ({"image_id": 7, "keypoints": "none"}, "annotations[0].keypoints: expected 51 numbers, found 'none'"),
         ({"image_id": 7, "area": float("nan")}, "annotations[0].area: has a value that is not finite"),
+        ({"image_id": 7, "area": 1e300}, "annotations[0].area: has a value that is not finite"),
+        ({"image_id": 7, "area": -3}, "annotations[0].area: expected 0 or more, found -3"),
+        ({"image_id": 7, "bbox": [50, 80, -40, 60]}, "annotations[0].bbox: expected x, y, width, height; found a width or height below 0"),
+        (
+            {"image_id": 7, "category_id": 3, "keypoints": KEYPOINTS},
+            "annotations[0].category_id: 3 is not that of people, 1, nor is any other; the category of people should be named person",
+        ),
+        ({"image_id": "7", "keypoints": KEYPOINTS}, "annotations have image_id '7', but images[0].id is 7"),
     ],
 )
 def test_a_wrong_annotation_is_named(tmp_path, annotation, reason):
