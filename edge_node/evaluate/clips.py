@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge_node.camera.files import pictures_in
 from edge_node.camera.opencv import name_of_video
 from edge_node.data import Image
 from edge_node.evaluate.coco import KEYPOINTS, AnnotationError, read_image, read_json
 from edge_node.evaluate.truth import TrueFrame, TruePerson, default_area_px
 from edge_node.filesystem import is_file, is_folder
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Pixels = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+"""A place in the frame, or well out of it."""
 
 
 class _Part(BaseModel):
@@ -26,21 +28,21 @@ class ClipPerson(_Part):
     """One person of one frame. ``keypoints``: 17 times x, y in pixels and visibility (0 not known, 1 hidden, 2 visible)."""
 
     id: int
-    keypoints: list[Number] = Field(min_length=3 * KEYPOINTS, max_length=3 * KEYPOINTS)
-    area: float | None = Field(None, gt=0)
+    keypoints: list[Pixels] = Field(min_length=3 * KEYPOINTS, max_length=3 * KEYPOINTS)
+    area: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 
 class ClipFrame(_Part):
     """One frame. ``ignore``: boxes x0, y0, x1, y1 where people are that nobody annotated."""
 
     people: list[ClipPerson] = []
-    ignore: list[tuple[Number, Number, Number, Number]] = []
+    ignore: list[tuple[Pixels, Pixels, Pixels, Pixels]] = []
     cut: bool = False
     file: str | None = None
 
 
 class ClipFile(_Part):
-    """A clip: a video, or a folder of pictures (in the order of their names, or as each frame's ``file`` says)."""
+    """A clip: a video, or a folder of pictures (in natural order of their names, or as each frame's ``file`` says)."""
 
     v: Literal[1] = 1
     name: str | None = None
@@ -64,7 +66,9 @@ class Clip:
         return self._clip.fps
 
     def frames(self) -> Iterator[TrueFrame]:
-        """Raises ``AnnotationError`` when the pictures cannot be read or are fewer than the frames annotated."""
+        """Raises ``AnnotationError`` when the pictures cannot be read or are fewer than the frames annotated, and
+        ``SourceUnusableError`` when their folder cannot.
+        """
         images = self._images()
         for index, frame in enumerate(self._clip.frames):
             image = next(images, None)
@@ -76,11 +80,8 @@ class Clip:
         if self._clip.video is not None:
             return _video_images(self._file.parent / self._clip.video)
         folder = self._file.parent / (self._clip.images or ".")
-        named = [frame.file for frame in self._clip.frames]
-        files = [folder / name for name in named if name]
-        if len(files) < len(named):
-            files = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"))
-        return map(read_image, files)
+        files = [folder / frame.file for frame in self._clip.frames if frame.file is not None]
+        return map(read_image, files or pictures_in(folder))
 
 
 def find_clips(path: Path) -> list[Clip]:
@@ -103,8 +104,16 @@ def _read(file: Path) -> ClipFile:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"
         raise AnnotationError(f"{file}: {where}: {first['msg']}") from None
-    if (clip.video is None) == (clip.images is None) and not all(frame.file for frame in clip.frames):
+    unnamed = [index for index, frame in enumerate(clip.frames) if frame.file is None]
+    if 0 < len(unnamed) < len(clip.frames):
+        raise AnnotationError(f"{file}: frames.{unnamed[0]}.file: is missing; either each frame names its picture or none does")
+    if (clip.video is None) == (clip.images is None and bool(unnamed)):
         raise AnnotationError(f"{file}: needs either video (a file) or images (a folder)")
+    for index, frame in enumerate(clip.frames):
+        ids = [person.id for person in frame.people]
+        twice = next((id_ for id_ in ids if ids.count(id_) > 1), None)
+        if twice is not None:
+            raise AnnotationError(f"{file}: frames.{index}.people: id {twice} is given to more than one person")
     return clip
 
 

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_node.errors import SourceUnusableError
 from edge_node.evaluate.clips import Clip, find_clips
 from edge_node.evaluate.coco import AnnotationError
 
@@ -31,6 +32,13 @@ def test_pictures_of_a_folder_come_in_the_order_of_their_names(tmp_path):
     assert [int(frame.image[0, 0, 0]) for frame in read] == [0, 1]
     assert [frame.cut for frame in read] == [True, False]
     assert read[0].people[0].id == 3
+
+
+def test_pictures_without_leading_zeros_come_in_the_order_of_their_numbers(tmp_path):
+    file = write(tmp_path, {"images": "frames", "frames": frames(3)}, images=0)
+    for number in (9, 10, 11):
+        cv2.imwrite(str(tmp_path / f"frames/f{number}.webp"), np.full((240, 320, 3), number, np.uint8))
+    assert [round(float(frame.image.mean())) for frame in Clip(file).frames()] == [9, 10, 11]
 
 
 def test_frames_may_name_their_pictures(tmp_path):
@@ -71,6 +79,24 @@ def test_a_folder_stands_for_all_its_clips(tmp_path):
         ({"frames": frames()}, r"clip.json: needs either video \(a file\) or images \(a folder\)"),
         ({"images": "frames", "fps": 0, "frames": frames()}, r"clip.json: fps: Input should be greater than or equal to 0.001"),
         ({"images": "frames", "fps": 1e-300, "frames": frames()}, r"clip.json: fps: Input should be greater than or equal to 0.001"),
+        ({"video": "a.mp4", "images": "frames", "frames": frames()}, r"clip.json: needs either video \(a file\) or images \(a folder\)"),
+        ({"video": "a.mp4", "frames": [{"file": "000.png"}]}, r"clip.json: needs either video \(a file\) or images \(a folder\)"),
+        (
+            {"images": "frames", "frames": [{"file": "000.png"}, *frames(1)]},
+            r"clip.json: frames.1.file: is missing; either each frame names its picture or none does",
+        ),
+        (
+            {"images": "frames", "frames": [{}, {"people": 2 * [{"id": 7, "keypoints": KEYPOINTS}]}]},
+            r"clip.json: frames.1.people: id 7 is given to more than one person",
+        ),
+        (
+            {"images": "frames", "frames": [{"people": [{"id": 1, "keypoints": [1e39, *KEYPOINTS[1:]]}]}]},
+            r"clip.json: frames.0.people.0.keypoints.0: Input should be less than or equal to 1000000000",
+        ),
+        (
+            {"images": "frames", "frames": [{"people": [{"id": 1, "keypoints": KEYPOINTS, "area": float("inf")}]}]},
+            r"clip.json: frames.0.people.0.area: Input should be a finite number",
+        ),
     ],
 )
 def test_a_file_in_another_form_is_refused_with_the_place(tmp_path, document, reason):
@@ -87,6 +113,11 @@ def test_a_file_nested_too_deeply_is_refused(tmp_path):
 def test_a_clip_shorter_than_its_truth_is_refused(tmp_path):
     with pytest.raises(AnnotationError, match="3 frames are annotated, but the clip has 2"):
         list(Clip(write(tmp_path, {"images": "frames", "frames": frames(3)})).frames())
+
+
+def test_a_folder_of_pictures_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SourceUnusableError, match=r"nowhere: cannot be read: No such file or directory"):
+        list(Clip(write(tmp_path, {"images": "nowhere", "frames": frames()})).frames())
 
 
 def test_a_video_that_is_none_is_refused(tmp_path):
