@@ -148,13 +148,13 @@ def _listed(library: dict[str, Any]) -> str:
 
 
 def _node_using_it() -> str | None:
-    """Name of a node of this machine whose frames run on the Edge TPU: the device can be opened only once."""
+    """Name of a node of this machine that holds the Edge TPU, also before its first frame: the device can be opened only once."""
     for path in running_sockets():
         try:
             answer = ask(path)
         except NoAnswerError:
             continue
-        if answer and answer.get("accelerator") == "edgetpu":
+        if answer and "edgetpu_output" in answer.get("facts", {}):
             return str(answer.get("node"))
     return None
 

@@ -11,10 +11,12 @@ from edge_node.camera.factory import choose
 from edge_node.camera.source import Auto, Device, LocalPath, PiCamera, parse_source, shown
 from edge_node.config.models import Camera, Model
 from edge_node.doctor import Finding, fine, note, wrong
-from edge_node.engine.graph import CutModel, read_model
+from edge_node.engine.edgetpu import read_compiled
+from edge_node.engine.graph import CutModel, StockModel, read_model
+from edge_node.engine.square import refuse_compiled
 from edge_node.errors import CameraError, ModelError, SourceUnusableError
 from edge_node.filesystem import exists
-from edge_node.models import MARKER, find_model
+from edge_node.models import MARKER, Accelerator, FoundModel, find_model
 
 IMPORT_S = 30.0
 HOT_C = 80.0
@@ -22,20 +24,36 @@ HOT_C = 80.0
 
 def examine_model(settings: Model) -> Iterator[Finding]:
     """The files of the model, verified; the compiled one only where it may be used."""
-    wanted = ("cpu",) if settings.accelerator == "cpu" or settings.name == MARKER else ("cpu", "edgetpu")
+    wanted: tuple[Accelerator, ...] = ("cpu",) if settings.accelerator == "cpu" or settings.name == MARKER else ("cpu", "edgetpu")
+    cpu: CutModel | StockModel | None = None
     for accelerator in wanted:
         part = f"model ({accelerator})"
         try:
-            found = find_model(settings.name, settings.directory, "edgetpu" if accelerator == "edgetpu" else "cpu")
-            model = read_model(found.content, settings.heads)
+            found = find_model(settings.name, settings.directory, accelerator)
+            model = _read(found, accelerator, settings, cpu)
         except ModelError as error:
             needed = accelerator == "cpu" or settings.expects_edgetpu
             make = wrong if needed else note
             text, _, advice = str(error).partition("; ")
             yield make(part, text, advice.removeprefix("fetch it: ") or "edge-node models fetch")
             continue
+        if accelerator == "cpu":
+            cpu = model
         seen = "cut at its heads" if isinstance(model, CutModel) else f"stock output ({model.reason})"
         yield fine(part, f"{found.path or found.name}, sha256 {found.sha256[:16]}…, {seen}")
+
+
+def _read(found: FoundModel, accelerator: Accelerator, settings: Model, twin: CutModel | StockModel | None) -> CutModel | StockModel:
+    """As the node reads it. ``twin``: the model for the CPU, when ``found`` is the compiled one."""
+    try:
+        if accelerator == "edgetpu":
+            compiled = read_compiled(found.content, settings.heads, twin_size_px=twin.input_size_px if twin else None)
+            return compiled.cut or compiled.stock
+        model = read_model(found.content, settings.heads)
+        refuse_compiled(model)
+    except ModelError as error:
+        raise ModelError(f"{found.path or found.name}: {error}") from error
+    return model
 
 
 def examine_camera(settings: Camera) -> Iterator[Finding]:

@@ -79,9 +79,7 @@ def create_unmixed_engine(settings: Model, *, live: bool = False) -> Engine:
 def _edgetpu(settings: Model, cpu: CpuEngine, root: Path) -> EdgeTpu:
     found = find_model(settings.name, settings.directory, "edgetpu")
     try:
-        model = read_compiled(found.content, settings.heads, cpu.closeness)
-        if model.stock.input_size_px != cpu.input_size_px:
-            raise ModelError(f"takes {model.stock.input_size_px} pixels, its CPU twin {cpu.input_size_px}: give two files of one model")
+        model = read_compiled(found.content, settings.heads, cpu.closeness, cpu.input_size_px)
     except ModelError as error:
         raise ModelError(f"model {found.path or found.name}: {error}") from error
     return EdgeTpu(settings, model, load_runtime(settings.runtime), root)

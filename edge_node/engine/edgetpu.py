@@ -57,14 +57,23 @@ class CompiledModel:
     needs_runtime: int
 
 
-def read_compiled(content: bytes, heads: Literal["auto", "stock"] = "auto", closeness: NDArray[np.float32] | None = None) -> CompiledModel:
-    """Read a compiled model. ``closeness``: the CPU twin's preference for the middle, which this file keeps inside its operator.
+def read_compiled(
+    content: bytes,
+    heads: Literal["auto", "stock"] = "auto",
+    closeness: NDArray[np.float32] | None = None,
+    twin_size_px: int | None = None,
+) -> CompiledModel:
+    """Read a compiled model. Of its CPU twin, where there is one: ``closeness``, the preference for the middle, which this file keeps
+    inside its operator, and ``twin_size_px``, the side of its input.
 
-    Raises ``ModelError`` for a damaged file, one that is no MoveNet, and one that is not compiled for the Edge TPU.
+    Raises ``ModelError`` for a damaged file, one that is no MoveNet, one that is not compiled for the Edge TPU, and one that takes another
+    input than its twin.
     """
     stock = read_model(content, "stock")
     if not isinstance(stock, StockModel) or not stock.edgetpu:
-        raise ModelError("not compiled for the Edge TPU: run edgetpu_compiler on it and give the file it writes (…_edgetpu.tflite)")
+        raise ModelError("not compiled for the Edge TPU; run edgetpu_compiler on it and give the file it writes (…_edgetpu.tflite)")
+    if twin_size_px not in (None, stock.input_size_px):
+        raise ModelError(f"takes {stock.input_size_px} pixels, its CPU twin {twin_size_px}; give two files of one model")
     read = read_model(content, heads)
     cut = read if isinstance(read, CutModel) else None
     if cut is not None and cut.closeness is None and closeness is not None and closeness.shape == (cut.cells, cut.cells):

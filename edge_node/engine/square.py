@@ -21,11 +21,7 @@ class Square:
     """One interpreter: takes one square at a time. Used by one thread at a time."""
 
     def __init__(self, model: CutModel | StockModel, runtime: Runtime, threads: int) -> None:
-        if model.edgetpu:
-            raise ModelError(
-                "compiled for the Edge TPU, it cannot run on the CPU; "
-                "give the model it was compiled from, and keep this one beside it, the same name with _edgetpu behind"
-            )
+        refuse_compiled(model)
         self._model = model
         try:
             self._interpreter = runtime.interpreter(model_content=model.content, num_threads=threads)
@@ -84,6 +80,15 @@ class Square:
             return StockPoses(arrays[0][0])
         people = arrays[0][0]
         return StockPoses(people[:, : KEYPOINTS * 3].reshape(len(people), KEYPOINTS, 3))
+
+
+def refuse_compiled(model: CutModel | StockModel) -> None:
+    """Raises ``ModelError`` for a model that only an Edge TPU can run."""
+    if model.edgetpu:
+        raise ModelError(
+            "compiled for the Edge TPU, it cannot run on the CPU; "
+            "give the model it was compiled from, and keep this one beside it, the same name with _edgetpu behind"
+        )
 
 
 def _first_line(error: Exception) -> str:

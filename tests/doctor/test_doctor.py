@@ -167,10 +167,21 @@ def test_a_hot_module_is_wrong(doctor, root):
 def test_the_trial_is_left_out_while_a_node_uses_the_device(doctor, root):
     usb_stick(root)
     health = Health()
+    health.fact("edgetpu_output", "heads")
     health.frame(1, "edgetpu", {})
     with StatusSocket("hall", health):
         _, found = doctor()
     assert found["trial"]["text"] == "left out: the Edge TPU is at work for hall"
+
+
+def test_the_trial_is_left_out_while_a_node_that_has_no_frame_yet_holds_the_device(doctor, root, tpu):
+    usb_stick(root)
+    health = Health()
+    health.fact("edgetpu_output", "heads")
+    with StatusSocket("hall", health):
+        _, found = doctor()
+    assert found["trial"]["text"] == "left out: the Edge TPU is at work for hall"
+    assert tpu.control.opens == 0
 
 
 def test_a_cpu_node_is_not_asked_about_edge_tpus(doctor):
@@ -178,6 +189,26 @@ def test_a_cpu_node_is_not_asked_about_edge_tpus(doctor):
     assert code == 0
     assert found["Edge TPU"]["state"] == "note"
     assert "model (edgetpu)" not in found
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "edgetpu", "cpu"])
+def test_a_compiled_model_under_the_cpu_ones_name_is_wrong(doctor, root, compiled_model, accelerator):
+    (root / "own.tflite").symlink_to(compiled_model)
+    code, found = doctor(model__name=root / "own.tflite", model__accelerator=accelerator)
+    assert (code, found["model (cpu)"]["state"]) == (1, "wrong")
+    assert found["model (cpu)"]["text"] == f"{root}/own.tflite: compiled for the Edge TPU, it cannot run on the CPU"
+    assert found["model (cpu)"]["advice"].startswith("give the model it was compiled from")
+
+
+def test_a_cpu_model_under_the_compiled_ones_name_is_told_without_a_stick_too(doctor, tpu, root, cpu_model):
+    tpu.control.present = 0
+    for name in ("own.tflite", "own_edgetpu.tflite"):
+        (root / name).symlink_to(cpu_model)
+    for accelerator, state in (("auto", "note"), ("edgetpu", "wrong")):
+        _, found = doctor(model__name=root / "own.tflite", model__accelerator=accelerator)
+        assert (found["model (cpu)"]["state"], found["model (edgetpu)"]["state"]) == ("fine", state)
+        assert found["model (edgetpu)"]["text"] == f"{root}/own_edgetpu.tflite: not compiled for the Edge TPU"
+        assert found["model (edgetpu)"]["advice"].startswith("run edgetpu_compiler on it")
 
 
 @pytest.mark.parametrize(

@@ -376,8 +376,13 @@ def test_another_index_than_is_there_is_absent(opened):
 
 
 def test_a_model_for_the_cpu_is_refused(cpu_model):
-    with pytest.raises(ModelError, match="not compiled for the Edge TPU: run edgetpu_compiler"):
+    with pytest.raises(ModelError, match="not compiled for the Edge TPU; run edgetpu_compiler"):
         read_compiled(cpu_model.read_bytes())
+
+
+def test_a_model_of_another_size_than_its_twin_is_refused(compiled_model):
+    with pytest.raises(ModelError, match="takes 192 pixels, its CPU twin 256; give two files of one model"):
+        read_compiled(compiled_model.read_bytes(), twin_size_px=256)
 
 
 def test_the_weighting_is_taken_only_where_it_fits(compiled_model):

@@ -328,7 +328,7 @@ def test_a_cpu_model_under_the_compiled_ones_name_is_refused(created, cpu_model,
     for name in ("own.tflite", "own_edgetpu.tflite"):
         (tmp_path / name).symlink_to(cpu_model)
     created(name=str(tmp_path / "own.tflite"))
-    assert "own_edgetpu.tflite: not compiled for the Edge TPU: run edgetpu_compiler" in health.problems()["accelerator"]
+    assert "own_edgetpu.tflite: not compiled for the Edge TPU; run edgetpu_compiler" in health.problems()["accelerator"]
 
 
 def test_a_compiled_model_under_the_cpu_ones_name_is_refused(created, compiled_model, tmp_path):
