@@ -20,7 +20,7 @@ from edge_node.bench.process import NOTHING_USED, Machine, Usage, machine, rss_m
 from edge_node.bench.subscriber import Subscriber
 from edge_node.camera.capture import has_end, is_lossless
 from edge_node.camera.source import shown
-from edge_node.config.load import override
+from edge_node.config.load import ENVIRONMENT_PREFIX, override
 from edge_node.config.models import Config, Model
 from edge_node.config.settings import Settings
 from edge_node.data import People
@@ -118,6 +118,7 @@ def _for_bench(config: Config, port: int | None) -> Config:
     """The settings under test; a file is played round and round, and poses go to the benchmark's own broker."""
     values: dict[str, Any] = {"camera.loop": True, "node.name": "bench", "web.enabled": False, "record.path": None}
     values["mqtt.enabled"] = port is not None
+    values["mqtt.pose"] = True
     if port is not None:
         values |= {
             "mqtt.host": "127.0.0.1",
@@ -277,18 +278,21 @@ def _startup_s(config: Config) -> float:
         command = [sys.executable, "-m", "edge_node", "run", "-c", file.name, "--frames", "1", "--set", "node.name=bench-start"]
         if not config.mqtt.enabled:
             start = time.perf_counter()
-            _finish(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+            _run_to_its_end(command)
             return time.perf_counter() - start
         with Subscriber(config.mqtt.port, topic("bench-start", "pose")) as subscriber:
             start_ns = time.monotonic_ns()
-            _finish(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+            _run_to_its_end(command)
             arrivals = subscriber.arrivals_ns()
     if not arrivals:
         raise EdgeNodeError("the node started for the benchmark published no pose")
     return (min(arrivals.values()) - start_ns) / 1e9
 
 
-def _finish(process: "subprocess.Popen[str]") -> None:
+def _run_to_its_end(command: Sequence[str]) -> None:
+    # What the environment says of the configuration is in the file already, and overruled there by the benchmark.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate(timeout=START_S)
     if process.returncode:
         raise EdgeNodeError(f"the node started for the benchmark failed: {errors.strip().splitlines()[-1] if errors.strip() else ''}")
