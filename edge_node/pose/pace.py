@@ -14,7 +14,7 @@ COST_MEMORY = 0.1
 COOLING_SPAN_C = 8.0
 """So many degrees above the limit the node works as little as it ever will ..."""
 LEAST_DUTY = 0.25
-"""... which is this share of the time."""
+"""... which is this share of the frames that it looks at when cool."""
 LEAST_IDLE_FPS = 1 / 86_400
 """Who asks for fewer looks still gets one a day."""
 
@@ -32,7 +32,7 @@ class Pace:
         self._accelerator = ""
         self._parallel = 1
         self._round_ms = 0.0
-        self._looked_ns: int | None = None
+        self._look_was_due_ns: int | None = None
         self._resume_ns = 0
         self._nobody = False
 
@@ -47,10 +47,9 @@ class Pace:
         return max(self._next_look_ns(config), self._resume_ns)
 
     def _next_look_ns(self, config: Config) -> int:
-        idle_fps, looked_ns = config.pose.idle_fps, self._looked_ns
-        if not self._nobody or idle_fps == 0 or looked_ns is None:
+        if not self._nobody or config.pose.idle_fps == 0 or self._look_was_due_ns is None:
             return 0
-        return looked_ns + int(1e9 / max(idle_fps, LEAST_IDLE_FPS))
+        return self._look_was_due_ns + _idle_interval_ns(config)
 
     def budget(self, config: Config, *, accelerator: str, parallel: int) -> int:
         """Inferences for one frame, at least one. ``parallel``: how many ``accelerator``, which is to do them, runs side by side.
@@ -75,21 +74,30 @@ class Pace:
 
     def looked(self, media_ns: int, *, squares: int, took_ms: float, accelerators: Set[str], people: int, config: Config) -> None:
         """A frame was looked at: ``squares`` inferences on ``accelerators``, ``took_ms`` for all of them; ``people`` are followed."""
-        self._looked_ns = media_ns
+        # Here as for rests, what is next counts from when this look was due: the mean rate stays right although frames come when they come.
+        due_ns = self._next_look_ns(config)
+        self._look_was_due_ns = max(due_ns, media_ns - _idle_interval_ns(config)) if due_ns else media_ns
         self._nobody = people == 0
         if accelerators == {self._accelerator}:  # else one failed in the midst of it, and the other did its work
             round_ms = took_ms / math.ceil(squares / self._parallel)
             self._round_ms += (COST_MEMORY if self._round_ms else 1.0) * (round_ms - self._round_ms)
         if self._live:
-            self._cool(took_ms, config.pose.max_soc_temperature_c)
+            self._cool(took_ms, config)
 
-    def _cool(self, took_ms: float, limit_c: float) -> None:
-        """Rest after the work, the longer the hotter the processor is above its limit."""
+    def _cool(self, took_ms: float, config: Config) -> None:
+        """Rest after the work, the longer the hotter the processor is above its limit: a share of the looks that there would be else."""
+        limit_c = config.pose.max_soc_temperature_c
         temperature_c = self._health.fact_of("soc_temperature_c")
         if not limit_c or not isinstance(temperature_c, float) or temperature_c <= limit_c:
             self._health.problem("temperature", None)
             self._resume_ns = 0
             return
         duty = max(1 - (temperature_c - limit_c) / COOLING_SPAN_C * (1 - LEAST_DUTY), LEAST_DUTY)
-        self._resume_ns = time.monotonic_ns() + int(took_ms * (1 / duty - 1) * 1e6)
+        began_ns = time.monotonic_ns() - int(took_ms * 1e6)
+        interval_ns = int(max(took_ms, 1000 / config.camera.fps) / duty * 1e6)
+        self._resume_ns = max(self._resume_ns or began_ns, began_ns - interval_ns) + interval_ns
         self._health.problem("temperature", f"the processor is above {limit_c:g} °C: fewer frames are looked at until it has cooled down")
+
+
+def _idle_interval_ns(config: Config) -> int:
+    return int(1e9 / max(config.pose.idle_fps, LEAST_IDLE_FPS))

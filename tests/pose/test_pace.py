@@ -62,6 +62,19 @@ def test_while_nobody_is_in_view_only_some_frames_are_looked_at():
     assert 9 <= sum(wanted) <= 11
 
 
+@pytest.mark.parametrize("idle_fps", [2.0, 7.0, 20.0, 25.0])
+def test_while_nobody_is_in_view_as_many_frames_are_looked_at_as_were_asked_for(idle_fps):
+    """Of 30 frames a second, whose interval is no part of the one asked for."""
+    pace = Pace(Health(), live=False)
+    times_ns = [number * 33_333_333 for number in range(600)]
+    wanted = 0
+    for media_ns in times_ns:
+        if pace.wants(media_ns, config(idle_fps=idle_fps)):
+            wanted += 1
+            looked(pace, media_ns, people=0, idle_fps=idle_fps)
+    assert wanted == pytest.approx(20 * idle_fps, abs=2)
+
+
 def test_somebody_who_asks_for_next_to_no_looks_gets_one_a_day():
     pace = Pace(Health(), live=False)
     looked(pace, 10**9, people=0)
@@ -86,6 +99,26 @@ def test_a_hot_processor_rests_and_it_is_said():
     looked(pace, took_ms=60_000)
     assert pace.wants(0, config())
     assert "temperature" not in health.problems()
+
+
+@pytest.mark.parametrize(("temperature_c", "share"), [(79.0, 0.91), (82.0, 0.63), (86.0, 0.25), (99.0, 0.25)])
+@pytest.mark.parametrize("took_ms", [1.0, 20.0])
+def test_a_hot_processor_looks_at_fewer_frames_however_quick_the_model_is(took_ms, temperature_c, share, monkeypatch):
+    """As on an Edge TPU, whose host gets hot of everything else."""
+    now_ns = [10**9]
+    monkeypatch.setattr("time.monotonic_ns", lambda: now_ns[0])
+    health = Health()
+    health.fact("soc_temperature_c", temperature_c)
+    pace = Pace(health, live=True)
+    wanted = 0
+    for number in range(300):
+        now_ns[0] = 2 * 10**9 + number * 33_333_333
+        if pace.wants(now_ns[0], config()):
+            wanted += 1
+            media_ns = now_ns[0]
+            now_ns[0] += int(took_ms * 1e6)
+            looked(pace, media_ns, took_ms=took_ms)
+    assert wanted == pytest.approx(300 * share, abs=4)
 
 
 def test_a_file_never_rests():
