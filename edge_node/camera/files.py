@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 FULL_HD_PX = 1920 * 1088
 PATIENCE_S = 2.0
 """More than the decoding of a picture takes anywhere."""
+CATCH_UP_NS = NS_PER_S // 4
+"""So long in a row late frames are left out. A file that takes more time to decode than to play would give none else."""
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -138,9 +140,14 @@ class PictureFolder:
         self.description = f"{shown}: {len(paths)} {'picture' if len(paths) == 1 else 'pictures'} at {settings.fps:g} fps"
 
     def read(self) -> Frame | None:
-        """The next picture. One that cannot be read is skipped, said in the log and counted as ``camera_skipped``."""
+        """The next picture; with ``realtime`` when it is due, and without those that are late. One that cannot be read is skipped, said in
+        the log and counted as ``camera_skipped``.
+        """
         while self._next < len(self._paths) or self._begin_again():
             began_ns = time.monotonic_ns()
+            if self._pace and self._pace.is_late(self._stamper.due_ns(None)):
+                self._pass()
+                continue
             path = self._paths[self._next]
             self._next += 1
             bgr = read_picture(path, cv2.IMREAD_COLOR)
@@ -158,11 +165,9 @@ class PictureFolder:
     def skip(self) -> bool:
         if self._next >= len(self._paths) and not self._begin_again():
             return False
-        self._next += 1
-        self._read_any = True  # as far as anybody looked
         if self._pace:
             self._pace.wait_for(self._stamper.due_ns(None))
-        self._stamper.skip(None)
+        self._pass()
         return True
 
     def close(self) -> None:
@@ -174,6 +179,11 @@ class PictureFolder:
         self._next = 0
         self._read_any = False  # a round in which none can be read, all of them gone meanwhile, is the last
         return True
+
+    def _pass(self) -> None:
+        self._next += 1
+        self._read_any = True  # as far as anybody looked
+        self._stamper.skip(None)
 
     def _skip(self, path: Path) -> None:
         log.warning("%s: not a picture that can be read; skipped", path)
@@ -188,17 +198,23 @@ class _Pace:
         self._interval_ns = interval_ns
         self._lead_ns: int | None = None
         self._read_at_ns = 0
+        self._late_since_ns: int | None = None
 
     def wait_to_read(self) -> None:
         """Sleep through half of the interval: a file is decoded by this machine, and should not take the time of the frame at hand."""
         sleep_until(self._read_at_ns)
 
     def is_late(self, media_ns: int) -> bool:
-        """The frame after this one is already due."""
-        return self._lead_ns is not None and time.monotonic_ns() > media_ns + self._lead_ns + self._interval_ns
+        """The frame after this one is already due, and leaving this one out may help."""
+        now_ns = time.monotonic_ns()
+        if self._lead_ns is None or now_ns <= media_ns + self._lead_ns + self._interval_ns:
+            return False
+        self._late_since_ns = now_ns if self._late_since_ns is None else self._late_since_ns
+        return now_ns - self._late_since_ns <= CATCH_UP_NS
 
     def wait_for(self, media_ns: int) -> int:
         """Sleep until the frame is due; returns when it came, on the monotonic clock, which may be a little later."""
+        self._late_since_ns = None
         if self._lead_ns is None:
             self._lead_ns = time.monotonic_ns() - media_ns
         due_ns = media_ns + self._lead_ns

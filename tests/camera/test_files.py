@@ -107,6 +107,39 @@ def test_real_time_leaves_out_what_is_late(shared):
         assert camera.read().seq >= 10
 
 
+def test_real_time_leaves_out_pictures_of_a_folder_that_are_late(tmp_path):
+    for number in range(30):
+        write_picture(tmp_path / f"{number}.png", (number, 20, 30))
+    with closing(open_camera(CameraSettings(source=str(tmp_path), realtime=True, fps=20))) as camera:
+        first = camera.read()
+        time.sleep(0.5)
+        later = camera.read()
+    assert later.seq >= 8
+    assert later.image[0, 0, 0] == later.seq
+    assert later.media_ns - first.media_ns == later.seq * 50 * MS
+
+
+class SlowDecoder:
+    """An OpenCV capture on a machine that takes 60 ms for a picture."""
+
+    def __init__(self, capture):
+        self._capture = capture
+
+    def grab(self):
+        time.sleep(0.06)
+        return self._capture.grab()
+
+    def __getattr__(self, name):
+        return getattr(self._capture, name)
+
+
+def test_of_a_clip_that_takes_longer_to_decode_than_to_play_real_time_still_gives_pictures(shared):
+    with closing(open_camera(CameraSettings(source=str(shared.clips / "dance.mp4"), realtime=True))) as camera:
+        camera._capture = SlowDecoder(camera._capture)
+        seqs = [camera.read().seq for _ in range(5)]
+    assert seqs[-1] < 60
+
+
 def test_loop_starts_again_and_time_goes_on(shared):
     with closing(open_camera(CameraSettings(source=str(shared.clips / "squats.mp4"), loop=True))) as camera:
         frames = [(frame.seq, frame.media_ns) for frame in itertools.islice(iter(camera.read, None), 140)]
