@@ -8,7 +8,16 @@ from typing import Any
 from edge_node.config.models import Model
 from edge_node.doctor import Finding, fine, note, wrong
 from edge_node.engine.edgetpu import REFUSED, EdgeTpu, EdgeTpuEngine, read_compiled
-from edge_node.engine.edgetpu_discovery import SERVICE_ADVICE, USB3_MBPS, Hardware, UsbStick, find_hardware, heat_advice, why_absent
+from edge_node.engine.edgetpu_discovery import (
+    SERVICE_ADVICE,
+    USB3_MBPS,
+    Hardware,
+    PciModule,
+    UsbStick,
+    find_hardware,
+    heat_advice,
+    why_absent,
+)
 from edge_node.engine.edgetpu_process import ChildProcess, ChildSpec, EdgeTpuError
 from edge_node.engine.edgetpu_reasons import FAULT_ADVICE, explained
 from edge_node.engine.runtime import load_runtime
@@ -56,7 +65,7 @@ def _devices(hardware: Hardware, settings: Model, root: Path, *, of_service: boo
         if of_service and device.node is not None and not service.may_open(root / device.node.relative_to("/")):
             yield wrong("device", f"the service's user may not open {device.description} at {device.node}", SERVICE_ADVICE)
         else:
-            yield fine("device", device.description)
+            yield fine("device", _with_temperature(device))
         if isinstance(device, UsbStick) and device.speed_mbps < USB3_MBPS:
             yield note(
                 "USB speed", f"{device.name} runs at {device.speed_mbps:g} Mbit/s", "use a blue USB 3 port and the stick's own cable"
@@ -67,9 +76,14 @@ def _devices(hardware: Hardware, settings: Model, root: Path, *, of_service: boo
     heat = heat_advice(hardware)
     if heat:
         yield wrong("temperature", heat.what, heat.advice)
-    if not hardware.has(settings.device):
+    if hardware.chosen(settings.device) is None:
         reason = why_absent(hardware, settings.device)
         yield _absence(settings, "device", reason.what, reason.advice)
+
+
+def _with_temperature(device: UsbStick | PciModule) -> str:
+    heat_c = device.temperature_c if isinstance(device, PciModule) else None
+    return device.description if heat_c is None else f"{device.description}, {heat_c:.0f} °C"
 
 
 def _alone(device: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -108,7 +122,7 @@ def _trial(settings: Model, hardware: Hardware, library: dict[str, Any], root: P
         yield fine("trial", f"left out: the Edge TPU is at work for {user}")
         return
     there = hardware.wanted(settings.device)
-    if there and not (hardware.has(settings.device) and any(device.accessible for device in there)):
+    if there and (hardware.chosen(settings.device) is None or not any(device.accessible for device in there)):
         return  # said above, and a trial would fail for that
     if not library["devices"]:
         if there:

@@ -77,8 +77,7 @@ class PciModule:
 
     @property
     def description(self) -> str:
-        heat = f", {self.temperature_c:.0f} °C" if self.temperature_c is not None else ""
-        return f"PCIe {self.name}{heat}"
+        return f"PCIe {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +92,13 @@ class Hardware:
         kind = _kind(device)
         return (self.usb if kind != "pci" else ()) + (self.pci if kind != "usb" else ())
 
-    def has(self, device: str) -> bool:
-        """Whether there are as many as the index of ``device`` needs."""
-        return len(self.wanted(device)) > _index(device)
+    def chosen(self, device: str) -> UsbStick | PciModule | None:
+        """The one that ``device`` means, the first where it has no index; ``None`` when there are not as many."""
+        return next(iter(self.wanted(device)[_index(device) :]), None)
+
+    def module(self, device: str) -> PciModule | None:
+        """The PCIe module that ``device`` means, or may mean beside USB sticks."""
+        return next((found for found in self.wanted(device)[_index(device) :] if isinstance(found, PciModule)), None)
 
 
 def find_hardware(root: Path = ROOT) -> Hardware:
@@ -105,12 +108,12 @@ def find_hardware(root: Path = ROOT) -> Hardware:
 
 def why_absent(hardware: Hardware, device: str = "") -> Reason:
     """Why libedgetpu lists no device, or none that fits ``device``."""
-    wanted = hardware.wanted(device)
-    if wanted and not hardware.has(device):
+    wanted, chosen = hardware.wanted(device), hardware.chosen(device)
+    if chosen is not None:
+        return _why(chosen)
+    if wanted:
         asked = f"model.device {device} means Edge TPU number {_index(device) + 1} {_place(device)}, but there is only {len(wanted)}"
         return Reason(asked, f"set model.device accordingly; the first is {_kind(device)}:0")
-    if wanted:
-        return _why(wanted[0])
     other = hardware.wanted("")
     if other:
         return Reason(f"model.device asks for {device}, but there is only {other[0].description}", "set model.device accordingly")
@@ -120,10 +123,9 @@ def why_absent(hardware: Hardware, device: str = "") -> Reason:
 
 def why_not_opened(hardware: Hardware, device: str = "") -> Reason:
     """Why opening a device failed, although one may be there."""
-    for found in hardware.wanted(device) if hardware.has(device) else ():
-        if isinstance(found, UsbStick) and found.accessible and not found.firmware_loaded:
-            return Reason(f"{found.description} is stuck before its firmware", f"{REPLUG_ADVICE}; a Raspberry Pi 5 needs its 5 A supply")
-        return _why(found)
+    found = hardware.chosen(device)
+    if isinstance(found, UsbStick) and found.accessible and not found.firmware_loaded:
+        return Reason(f"{found.description} is stuck before its firmware", f"{REPLUG_ADVICE}; a Raspberry Pi 5 needs its 5 A supply")
     return why_absent(hardware, device)
 
 

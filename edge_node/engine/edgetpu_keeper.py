@@ -62,6 +62,7 @@ class Keeper:
         self._health = health
         self._expected = settings.expects_edgetpu
         self._required = settings.require_edgetpu
+        self._device = settings.device
         self._policy = policy
         self._root = root
         self._current: EdgeTpuEngine | None = None
@@ -252,7 +253,7 @@ class Keeper:
             return
         self._looked_at = now
         hardware = find_hardware(self._root)
-        module = hardware.pci[0] if hardware.pci else None
+        module = hardware.module(self._device)
         self._health.fact("edgetpu_temperature_c", module.temperature_c if module else None)
         for number, trip_c in itertools.zip_longest(range(TRIP_POINTS), module.trip_points_c if module else ()):
             self._health.fact(f"edgetpu_trip_{number}_c", trip_c)

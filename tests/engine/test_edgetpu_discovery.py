@@ -100,6 +100,24 @@ def test_an_index_beyond_what_is_there_is_said(root, device, place):
         )
 
 
+def test_the_reason_is_of_the_stick_that_the_index_means(root):
+    usb_stick(root)
+    usb_stick(root, port=2, mode=None)
+    usb_stick(root, port=3, ready=False)
+    said = [str(why_not_opened(find_hardware(root), device)) for device in ("usb", "usb:1", ":2")]
+    assert said[0].startswith("USB 2-1 (18d1:9302, 5000 Mbit/s, asks for 896 mA) is there but does not answer")
+    assert said[1].startswith("no permission to use USB 2-2")
+    assert said[2].startswith("USB 2-3 (1a6e:089a, 5000 Mbit/s, asks for 896 mA) is stuck before its firmware")
+
+
+@pytest.mark.parametrize("device", ["", "pci", "usb"])
+def test_a_reason_does_not_change_with_the_temperature(root, device):
+    pci_module(root, temperature_c=52)
+    said = str(why_absent(find_hardware(root), device))
+    pci_module(root, temperature_c=53)
+    assert str(why_absent(find_hardware(root), device)) == said
+
+
 def test_a_module_that_is_not_there_gets_no_advice_for_usb(root):
     reason = why_absent(find_hardware(root), "pci:9")
     assert reason.what == "no Edge TPU on PCIe"

@@ -203,6 +203,16 @@ def test_the_heat_of_a_module_is_told_and_cooling_takes_it_back(created, health,
     wait_until(lambda: "edgetpu_temperature" not in health.problems())
 
 
+@pytest.mark.parametrize(("wanted", "told_c"), [("", 60.0), ("pci:1", 70.0), (":1", 70.0), ("usb", None)])
+def test_the_temperature_told_is_of_the_module_that_is_used(created, health, tmp_path, wanted, told_c):
+    pci_module(tmp_path, temperature_c=60)
+    pci_module(tmp_path, number=1, temperature_c=70)
+    created(device=wanted)
+    wait_until(lambda: "edgetpu" in health.report().facts)
+    time.sleep(0.5)  # it looks as soon as the outcome of the start is told
+    assert health.report().facts.get("edgetpu_temperature_c") == told_c
+
+
 def test_nothing_is_told_of_the_heat_of_a_module_that_is_gone(created, health, tmp_path, monkeypatch):
     def heat():
         return {name for name in health.report().facts if name.startswith(("edgetpu_temperature", "edgetpu_trip"))}

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 
-def usb_stick(root: Path, *, ready: bool = True, speed_mbps: int = 5000, power_ma: int = 896, mode: int | None = 0o660) -> Path:
+def usb_stick(
+    root: Path, port: int = 1, *, ready: bool = True, speed_mbps: int = 5000, power_ma: int = 896, mode: int | None = 0o660
+) -> Path:
     """A stick, before or behind its firmware. ``mode``: of its device file; ``None`` leaves that out. Returns the device file."""
-    directory = root / "sys/bus/usb/devices/2-1"
+    directory = root / f"sys/bus/usb/devices/2-{port}"
     vendor, product = ("18d1", "9302") if ready else ("1a6e", "089a")
-    values = {"idVendor": vendor, "idProduct": product, "busnum": 2, "devnum": 7, "speed": speed_mbps, "bMaxPower": f"{power_ma}mA"}
+    values = {"idVendor": vendor, "idProduct": product, "busnum": 2, "devnum": 6 + port, "speed": speed_mbps, "bMaxPower": f"{power_ma}mA"}
     _write(directory, values)
-    node = root / "dev/bus/usb/002/007"
+    node = root / f"dev/bus/usb/002/{6 + port:03d}"
     node.parent.mkdir(parents=True, exist_ok=True)
     if mode is not None:
         node.touch()
@@ -17,15 +19,15 @@ def usb_stick(root: Path, *, ready: bool = True, speed_mbps: int = 5000, power_m
     return node
 
 
-def pci_module(root: Path, *, temperature_c: float = 52.3, driver: bool = True) -> Path:
+def pci_module(root: Path, number: int = 0, *, temperature_c: float = 52.3, driver: bool = True) -> Path:
     """A PCIe module with its driver, or without one. Returns the device file."""
-    node = root / "dev/apex_0"
-    _write(root / "sys/bus/pci/devices/0000:01:00.0", {"vendor": "0x1ac1", "device": "0x089a"})
+    node = root / f"dev/apex_{number}"
+    _write(root / f"sys/bus/pci/devices/0000:0{1 + number}:00.0", {"vendor": "0x1ac1", "device": "0x089a"})
     if driver:
         node.parent.mkdir(parents=True, exist_ok=True)
         node.touch()
         trips = {f"trip_point{i}_temp": 85_000 + 5_000 * i for i in range(3)}
-        _write(root / "sys/class/apex/apex_0", {"temp": int(temperature_c * 1000), **trips})
+        _write(root / "sys/class/apex" / node.name, {"temp": int(temperature_c * 1000), **trips})
     return node
 
 
