@@ -21,14 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402 - the checkout comes first
-import orjson  # noqa: E402
-import paho.mqtt.client as paho  # noqa: E402
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: E402
+import orjson  # noqa: E402 - the checkout comes first
+import paho.mqtt.client as paho  # noqa: E402 - the same
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: E402 - the same
 
-from edge_node.data import People  # noqa: E402
-from edge_node.local_broker import local_broker  # noqa: E402
-from edge_node.sink.messages import encode_pose  # noqa: E402
-from tests.sink.parts import Sender, person  # noqa: E402
+from edge_node.data import People  # noqa: E402 - the same
+from edge_node.local_broker import local_broker  # noqa: E402 - the same
+from edge_node.sink.messages import encode_pose  # noqa: E402 - the same
+from tests.sink.parts import Sender, person  # noqa: E402 - the same
 
 
 class Way(Protocol):

@@ -142,17 +142,17 @@ class Node:
         """The sinks the configuration asks for, each imported only then (that keeps the start short), and whether the loop waits for it."""
         config = self._settings.current
         if config.mqtt.enabled:
-            from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415
+            from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415 - only what is asked for
 
             actions = {"restart": lambda: self.ask(Wish.RESTART)}
             sink = mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions)
             yield sink, lossless
         if config.record.path:
-            from edge_node.sink.record import RecordSink  # noqa: PLC0415
+            from edge_node.sink.record import RecordSink  # noqa: PLC0415 - the same
 
             yield RecordSink(config.record, self._health), lossless
         if config.web.enabled:
-            from edge_node.sink.web.sink import WebSink  # noqa: PLC0415
+            from edge_node.sink.web.sink import WebSink  # noqa: PLC0415 - the same
 
             yield WebSink(self._settings, self._health, about, self._file), False
 

@@ -98,11 +98,12 @@ def test_nobody_is_pinged_who_does_not_watch(manager, environment):
     assert said(manager) == []
 
 
-def test_without_systemd_nothing_happens():
+def test_without_systemd_nothing_is_sent_nor_complained_of(caplog):
     told = Notifier({})
     for call in (told.ready, told.watchdog, told.reloading, told.stopping):
         call()
     told.status("fine")
+    assert caplog.messages == []
 
 
 def test_a_manager_that_went_away_is_reported_once_and_does_not_stop_the_node(manager, tmp_path, caplog):

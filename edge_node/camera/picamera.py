@@ -161,7 +161,7 @@ def _picamera2() -> ModuleType:
         raise SourceUnusableError(
             f"picamera2: cannot be loaded ({error}); on bookworm install this package with -c config/constraints-bookworm.txt"
         ) from error
-    return picamera2  # type: ignore[no-any-return]
+    return picamera2  # type: ignore[no-any-return] # without type information, where it is there at all
 
 
 def _acquire(module: ModuleType, number: int) -> Any:

@@ -39,10 +39,10 @@ LEAST_TRUST = 0.1
 """... but never with less than this share of limit and cut-off."""
 LEAP_SIZES = 0.03
 """A joint may always go so far from one frame to the next, relative to the body, in sizes of the person ..."""
-NEW_POSE_SIZES = 0.2
-"""Half of the joints so far from where they were, relative to the body, in sizes of the person: another pose, not a leap."""
 LEAP_SIZES_PER_S = 1.5
 """... and this much more for each second between them, besides what its own speed so far explains."""
+NEW_POSE_SIZES = 0.2
+"""Half of the joints so far from where they were, relative to the body, in sizes of the person: another pose, not a leap."""
 ROUGH_SHARE = 0.2
 """What rough joints keep of the place of the next ones: too little to hold back joints that are right, and the step is a fifth smaller."""
 

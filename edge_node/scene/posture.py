@@ -58,7 +58,7 @@ def look(body: Body) -> Likelihoods:
 
 
 class PostureMemory:
-    """One person's posture over time. ``posture`` changes when another one has held for about half a second."""
+    """One person's posture over time. ``posture`` changes when another one has held for about a third of a second."""
 
     def __init__(self) -> None:
         self.posture = Posture.UNKNOWN

@@ -85,7 +85,7 @@ class _PackedOnce(Properties):
         # Into the dictionary itself, as paho refuses attributes that are no property of MQTT.
         packed: bytes | None = self.__dict__.get("packed")
         if packed is None:
-            packed = self.__dict__["packed"] = super().pack()  # type: ignore[no-untyped-call]
+            packed = self.__dict__["packed"] = super().pack()  # type: ignore[no-untyped-call] # paho has no types here
         return packed
 
 
@@ -131,7 +131,7 @@ class Session:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no types here
             properties.MaximumPacketSize = MAX_INCOMING_BYTES
         clean = {"clean_start": True} if self.protocol == "5" else {}
-        self._client.connect(*self._address, keepalive=self._login.keepalive_s, properties=properties, **clean)  # type: ignore[arg-type]
+        self._client.connect(*self._address, keepalive=self._login.keepalive_s, properties=properties, **clean)  # type: ignore[arg-type] # mypy takes **clean for any of them
         self._thread.start()
         if not self._connack.wait(ANSWER_TIMEOUT_S):
             self.close()
@@ -350,9 +350,9 @@ class Session:
 
 def _packet_bytes(message: Outgoing, properties: Properties | None) -> int:
     """The size of a PUBLISH packet as MQTT counts it, from the first byte of its header to the last of the payload."""
-    packed = b"" if properties is None else properties.pack()  # type: ignore[no-untyped-call]
+    packed = b"" if properties is None else properties.pack()  # type: ignore[no-untyped-call] # paho has no types here
     variable_bytes = 2 + len(message.topic.encode()) + (2 if message.qos else 0) + len(packed) + len(message.payload)
-    return 1 + len(VariableByteIntegers.encode(variable_bytes)) + variable_bytes  # type: ignore[no-untyped-call]
+    return 1 + len(VariableByteIntegers.encode(variable_bytes)) + variable_bytes  # type: ignore[no-untyped-call] # the same
 
 
 @contextlib.contextmanager

@@ -58,11 +58,12 @@ def stuck():
 class Run:
     """A capture thread over cameras made one after the other by ``makers``; the last maker is used again and again."""
 
-    def __init__(self, *makers, **settings):
+    def __init__(self, *makers, attempted=lambda: None, **settings):
         self.slot, self.health, self.error = Latest(), Health(), None
         self._makers = list(makers)
-        self.capture = Capture(CameraSettings(source=0, stall_s=0.5).model_copy(update=settings), self.slot, self.health, self._opener)
-        self.thread = threading.Thread(target=self._body)
+        source = CameraSettings(source=0, stall_s=0.5).model_copy(update=settings)
+        self.capture = Capture(source, self.slot, self.health, self._opener, attempted)
+        self.thread = threading.Thread(target=self._body, daemon=True)  # a test that fails before `stop` would never end
         self.thread.start()
 
     def _opener(self, _settings, first_seq, _health):
@@ -215,11 +216,18 @@ def test_too_many_stuck_reads_end_the_process_instead_of_piling_up():
     assert f"{STUCK_READERS} attempts" in str(run.error)
 
 
-def test_attempts_to_open_a_camera_that_is_away_are_told_and_frames_are_not():
+def test_attempts_to_open_a_camera_that_is_away_are_told():
     told = threading.Semaphore(0)
-    run = Run(gives(1, lost))
-    run.capture._attempted = told.release
+    run = Run(gives(1, lost), attempted=told.release)
     assert all(told.acquire(timeout=10) for _ in range(3))
+    run.stop()
+
+
+def test_frames_of_a_camera_that_is_there_are_no_attempts_to_open_it():
+    told = threading.Semaphore(0)
+    run = Run(gives(10**6, lost), attempted=told.release)
+    assert all(run.slot.get(20) for _ in range(5))
+    assert not told.acquire(timeout=0.2)
     run.stop()
 
 
