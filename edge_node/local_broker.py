@@ -4,12 +4,12 @@ import contextlib
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge_node.errors import SinkError
+from edge_node.temporary import temporary_folder
 
 _PLACES = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"
 _START_S = 10.0
@@ -26,16 +26,16 @@ def mosquitto() -> str | None:
 def local_broker() -> Iterator[int]:
     """A broker on loopback for as long as the context lasts; gives its port.
 
-    Raises ``SinkError`` when mosquitto is not installed or does not come up.
+    Raises ``SinkError`` when mosquitto is not installed or does not come up, ``OutputError`` when there is no room for its configuration.
     """
     program = mosquitto()
     if program is None:
         raise SinkError("mosquitto is not installed; install it with: sudo apt install mosquitto")
-    with tempfile.TemporaryDirectory(prefix="edge-node-broker-") as folder:
+    with temporary_folder("edge-node-broker-") as folder:
         port = _free_port()
-        configuration = Path(folder) / "mosquitto.conf"
+        configuration = folder / "mosquitto.conf"
         configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n{NO_DELAY}", encoding="ascii")
-        with (Path(folder) / "log").open("w+", encoding="utf-8") as output:
+        with (folder / "log").open("w+", encoding="utf-8") as output:
             process = subprocess.Popen([program, "-c", str(configuration)], stdout=output, stderr=output)
             try:
                 _wait_until_open(port, process, Path(output.name))

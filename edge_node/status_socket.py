@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import socket
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from edge_node import __version__, paths
 from edge_node.errors import EdgeNodeError
 from edge_node.health import Health, HealthReport
+from edge_node.temporary import usual_folder
 
 log = logging.getLogger(__name__)
 
@@ -212,4 +212,4 @@ def _is_at(path: Path, file: int) -> bool:
 
 
 def _user_directory() -> Path:
-    return paths.user_runtime_directory() or Path(tempfile.gettempdir()) / f"edge-node-{os.getuid()}"
+    return paths.user_runtime_directory() or usual_folder() / f"edge-node-{os.getuid()}"

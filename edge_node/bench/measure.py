@@ -37,6 +37,7 @@ from edge_node.sink import Sink
 from edge_node.sink.messages import topic
 from edge_node.sink.mqtt import mqtt_sink
 from edge_node.sink.mqtt_node import About
+from edge_node.temporary import temporary_folder
 
 STAGES = ("sample", "invoke", "decode", "track", "smooth")
 START_S = 120.0
@@ -106,8 +107,8 @@ class Result:
 
 def measure(config: Config, runs: int, frames: int) -> Result:
     """Run the benchmark. Raises what the node's parts raise when camera or model cannot be used."""
-    with tempfile.TemporaryDirectory(prefix="edge-node-bench-") as folder, contextlib.ExitStack() as stack:
-        os.environ["XDG_STATE_HOME"] = folder  # neither the spool nor what was tuned of a node on this machine is touched
+    with temporary_folder("edge-node-bench-") as folder, contextlib.ExitStack() as stack:
+        os.environ["XDG_STATE_HOME"] = str(folder)  # neither the spool nor what was tuned of a node on this machine is touched
         os.environ.pop("STATE_DIRECTORY", None)
         port = stack.enter_context(local_broker()) if mosquitto() else None
         config = _for_bench(config, port)

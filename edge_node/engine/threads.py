@@ -149,7 +149,7 @@ def _plan_of(kept: Any, cores: int) -> ThreadPlan | None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there yet, or damaged: measured again
+    except (OSError, ValueError, RecursionError):  # not there yet, or damaged: measured again
         return {}
     return kept if isinstance(kept, dict) else {}
 

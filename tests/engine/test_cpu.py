@@ -122,9 +122,10 @@ def test_measured_threads_are_remembered(tmp_path, monkeypatch):
     assert opened == [1, 2, 1, 1]  # one square with one thread and with two, then two squares side by side
     assert measured_plan(open_square, "a model", tmp_path, live=False) == plan
     assert len(opened) == 4
-    (tmp_path / "threads.json").write_text("{damaged")
-    measured_plan(open_square, "a model", tmp_path, live=False)
-    assert len(opened) == 8
+    for times, damaged in enumerate(("{damaged", "[" * 100_000), start=2):
+        (tmp_path / "threads.json").write_text(damaged)
+        measured_plan(open_square, "a model", tmp_path, live=False)
+        assert len(opened) == 4 * times
 
 
 def test_a_measurement_that_is_given_up_ends_at_once_and_is_not_kept(tmp_path, monkeypatch):
