@@ -14,7 +14,7 @@ from edge_node.config.settings import Settings
 from edge_node.engine import Engine
 from edge_node.engine.create import create_unmixed_engine
 from edge_node.errors import EXIT_OK, UsageError
-from edge_node.evaluate.coco import Picture, read_coco
+from edge_node.evaluate.coco import AnnotationError, CocoSet, Picture, read_coco
 from edge_node.evaluate.protocols import DEFAULT_INFERENCES, run_protocol
 from edge_node.evaluate.report import Report, describe_sequences, describe_stills, sequences_json, stills_json
 from edge_node.evaluate.run import SequenceResult, follow, result, together
@@ -87,10 +87,7 @@ def _own_overrides(arguments: argparse.Namespace) -> list[str]:
 
 
 def _stills(arguments: argparse.Namespace, engine: Engine) -> tuple[Report, str]:
-    coco = read_coco(arguments.coco, arguments.annotations)
-    _notice(
-        [f"{len(coco.missing)} annotated pictures are not in {arguments.coco}, the first: {shown(coco.missing[0])}"] if coco.missing else []
-    )
+    coco = _coco(arguments)
     budget = arguments.max_inferences or DEFAULT_INFERENCES[arguments.protocol]
     measured = run_protocol(arguments.protocol, coco.pictures[: arguments.limit], engine, budget, _show_progress)
     _notice(measured.skipped)
@@ -101,7 +98,7 @@ def _stills(arguments: argparse.Namespace, engine: Engine) -> tuple[Report, str]
 def _sequences(arguments: argparse.Namespace, settings: Settings, engine: Engine) -> tuple[Report, str]:
     pictures: tuple[Picture, ...] = ()
     if arguments.coco:
-        pictures = read_coco(arguments.coco, arguments.annotations).pictures[: arguments.limit]
+        pictures = _readable(_coco(arguments).pictures[: arguments.limit])
     alone = settings.current.pose.max_people == 1
     sequences = sequences_of(arguments.sequence, pictures, frames=arguments.frames, figures=arguments.figures, alone=alone)
     runs, parts = [], list[SequenceResult]()
@@ -111,6 +108,29 @@ def _sequences(arguments: argparse.Namespace, settings: Settings, engine: Engine
         parts.append(result(sequence.name, runs[-1]))
     total = result("all together", together(runs))
     return sequences_json(arguments.sequence, parts, total, engine.description), describe_sequences(parts, total, engine.description)
+
+
+def _coco(arguments: argparse.Namespace) -> CocoSet:
+    coco = read_coco(arguments.coco, arguments.annotations)
+    if coco.missing:
+        _notice([f"{len(coco.missing)} annotated pictures are not in {arguments.coco}, the first: {shown(coco.missing[0])}"])
+    return coco
+
+
+def _readable(pictures: Several[Picture]) -> tuple[Picture, ...]:
+    """Those of ``pictures`` that a sequence can be made of; the others are told of. Raises ``AnnotationError`` when there are none."""
+    readable, unreadable = [], []
+    for picture in pictures:
+        try:
+            picture.read()
+        except AnnotationError as error:
+            unreadable.append(str(error))
+        else:
+            readable.append(picture)
+    if not readable:
+        raise AnnotationError(f"no picture could be read; the first: {unreadable[0]}")
+    _notice(unreadable)
+    return tuple(readable)
 
 
 def _notice(lines: Several[str]) -> None:

@@ -40,7 +40,8 @@ def cutouts(pictures: Iterable[Picture], wanted: int) -> list[Cutout]:
         fitting = [person for person in picture.people if _fits(person, picture.people)]
         if fitting:
             image = picture.read()
-            found += [_cut(image, person) for person in fitting[: wanted - len(found)]]
+            inside = [person for person in fitting if _is_in(image, person)]
+            found += [_cut(image, person) for person in inside[: wanted - len(found)]]
         if len(found) == wanted:
             return found
     raise AnnotationError(f"a crowd of {wanted} needs as many people who stand alone, upright and whole; the pictures show {len(found)}")
@@ -48,11 +49,22 @@ def cutouts(pictures: Iterable[Picture], wanted: int) -> list[Cutout]:
 
 def _fits(person: Annotation, everyone: Iterable[Annotation]) -> bool:
     x0, y0, x1, y1 = person.box_px
-    if not person.measurable or person.labelled < FEWEST_LABELLED or y1 - y0 < max(LEAST_HEIGHT_PX, 1.3 * (x1 - x0)):
+    if not person.measurable or person.labelled < FEWEST_LABELLED or x1 <= x0 or y1 - y0 < max(LEAST_HEIGHT_PX, 1.3 * (x1 - x0)):
         return False
     if (person.keypoints_px[list(WHOLE_BODY), 2] == 0).any():
         return False
     return not any(_shared(person.box_px, other.box_px) > 0.1 for other in everyone if other is not person)
+
+
+def _is_in(image: Image, person: Annotation) -> bool:
+    """The box is in the picture, and the keypoints are in what is cut out around it."""
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = person.box_px
+    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+        return False
+    margin = MARGIN * (y1 - y0)
+    places = person.keypoints_px[person.keypoints_px[:, 2] > 0, :2]
+    return bool(((places >= (x0 - margin, y0 - margin)) & (places <= (x1 + margin, y1 + margin))).all())
 
 
 def _shared(box: Box, other: Box) -> float:

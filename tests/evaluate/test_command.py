@@ -163,6 +163,19 @@ def test_a_virtual_camera_is_followed_and_measured(shared, some_pictures):
     assert [part["name"] for part in report["sequences"]] == ["shake 000000000785"]
 
 
+def test_sequences_too_leave_out_pictures_that_cannot_be_read_and_say_so(shared, some_pictures, tmp_path):
+    folder = tmp_path / "coco"
+    shutil.copytree(some_pictures, folder)
+    broken = min((folder / "images").iterdir())
+    broken.write_bytes(b"nothing")
+    words = ["--model", shared.models / MODEL, "--set", "model.threads=1", "--json", "--coco", folder, "--limit", 2]
+    done = evaluate(*words, "--sequence", "virtual:pan", "--frames", 2)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["sequences"]) == 1
+    assert f"left out: 1 annotated pictures are not in {folder}" in done.stderr
+    assert f"left out: {broken}: not a readable picture" in done.stderr
+
+
 def test_the_drawn_scene_is_measured_with_the_built_in_model():
     words = ["--sequence", "synthetic", "--figures", "6", "--frames", "20", "--model", "marker", "--set", "model.threads=1", "--json"]
     done = evaluate(*words)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,22 @@ def test_a_crowd_larger_than_the_pictures_give_is_refused(shared):
         AnnotationError, match=r"a crowd of 6 needs as many people who stand alone, upright and whole; the pictures show [0-5]$"
     ):
         Crowd(read_coco(shared.coco).pictures[:8], figures=6, frames=5, seed=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"box_px": (0.0, 0.0, 1e5, 1e9)},
+        {"box_px": (100.0, 0.0, 100.0, 400.0)},
+        {"keypoints_px": np.tile(np.array([1e9, 1e9, 2], np.float32), (17, 1))},
+    ],
+)
+def test_people_annotated_elsewhere_than_in_their_picture_are_not_cut_out(shared, wrong):
+    def spoilt(picture):
+        return replace(picture, people=tuple(replace(person, **wrong) for person in picture.people))
+
+    with pytest.raises(AnnotationError, match="the pictures show 0"):
+        Crowd([spoilt(picture) for picture in read_coco(shared.coco).pictures[:8]], figures=1, frames=5, seed=0)
 
 
 def test_the_drawn_scene_tells_hidden_joints_from_those_out_of_the_picture():
