@@ -96,7 +96,11 @@ class Link:
     def _stay_at(self, broker: Broker) -> bool:
         """Connect and stay until the connection is lost. False when the broker did not take us."""
         protocol, limit_bytes = self._protocols[broker], self._limits[broker].bytes
-        session = Session(broker.host, broker.port, protocol, self._login, self._listener, max_payload_bytes=limit_bytes)
+        try:
+            session = Session(broker.host, broker.port, protocol, self._login, self._listener, max_payload_bytes=limit_bytes)
+        except OSError as error:  # no descriptor is left
+            self._say_why_not(broker, _unreachable(f"{broker.host}:{broker.port}", error))
+            return False
         try:
             session.open()
         except RefusedError as error:

@@ -1,8 +1,6 @@
 """The Edge TPU lost and found again, with the stand-in for hardware: no frame is missed, and everything is said."""
 
-import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from edge_node.engine.create import create_engine
 from edge_node.engine.edgetpu_keeper import RetryPolicy
 from edge_node.errors import EngineError, ModelError
 from edge_node.health import Health
+from tests.descriptors import every_descriptor_taken
 from tests.simtpu.simtpu import Fault
 from tests.simtpu.sysfs import empty_machine, pci_module
 
@@ -56,18 +55,6 @@ def wait_until(holds, seconds=30.0):
     while not holds():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def every_descriptor_taken():
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
-    with contextlib.ExitStack() as taken:
-        taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        with contextlib.suppress(OSError):
-            while True:
-                taken.callback(os.close, os.dup(0))
-        yield
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The MQTT sink against brokers of many kinds: old, strict, encrypted, dying."""
 
+import contextlib
 import re
 import subprocess
 import time
@@ -17,6 +18,7 @@ from edge_node.node import Node
 from edge_node.sink import mqtt_link
 from edge_node.sink.mqtt_link import ROUND_WAIT_S
 from edge_node.sink.outgoing import Outgoing
+from tests.descriptors import every_descriptor_taken
 from tests.sink.parts import publish_raw, wait_for
 
 ACL = Path(__file__).parents[2] / "systemd" / "mosquitto-acl.example"
@@ -39,6 +41,23 @@ def test_a_broker_that_comes_later_is_found(mosquitto_with, sender):
     node.online()
     assert time.monotonic() - begun < ROUND_WAIT_S[1] + 5
     assert "mqtt" not in node.health.problems()
+
+
+def test_a_broker_lost_while_no_descriptor_is_left_is_found_again(mosquitto_with, sender):
+    broker = mosquitto_with()
+    node = sender(f"mqtt.port={broker.port}")
+    node.online()
+    broker.kill()
+    with contextlib.ExitStack() as descriptors:
+
+        def said():
+            descriptors.enter_context(every_descriptor_taken())  # again and again: a connection that is given up gives some back
+            return "cannot be reached: Too many open files" in node.health.problems().get("mqtt", "")
+
+        wait_for(said)
+    broker.start()
+    node.online()
+    node.stop()
 
 
 def test_with_two_brokers_the_second_takes_over_and_misses_no_event(mosquitto_with, ear_at, sender):
