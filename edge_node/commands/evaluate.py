@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     _say_what_is_measured(settings.current.model)
     engine = create_unmixed_engine(settings.current.model)
     try:
-        report, text = _sequences(arguments, settings, engine) if arguments.sequence else _stills(arguments, engine)
+        report, text = _sequences(arguments, settings, engine) if arguments.sequence else _stills(arguments, settings, engine)
     finally:
         engine.close()
     print(json.dumps(report, indent=1) if arguments.json else text)
@@ -86,10 +86,11 @@ def _own_overrides(arguments: argparse.Namespace) -> list[str]:
     return overrides_of({"pose.max_inferences": arguments.max_inferences, "model.name": arguments.model})
 
 
-def _stills(arguments: argparse.Namespace, engine: Engine) -> tuple[Report, str]:
+def _stills(arguments: argparse.Namespace, settings: Settings, engine: Engine) -> tuple[Report, str]:
     coco = _coco(arguments)
-    budget = arguments.max_inferences or DEFAULT_INFERENCES[arguments.protocol]
-    measured = run_protocol(arguments.protocol, coco.pictures[: arguments.limit], engine, budget, _show_progress)
+    pose = settings.current.pose
+    budget = pose.max_inferences or DEFAULT_INFERENCES[arguments.protocol]
+    measured = run_protocol(arguments.protocol, coco.pictures[: arguments.limit], engine, budget, _show_progress, pose=pose)
     _notice(measured.skipped)
     found = (measured, engine.description, len(coco.missing))
     return stills_json(*found), describe_stills(*found)

@@ -97,13 +97,15 @@ def find_people(
     return Still(tuple(sorted(poses, key=lambda p: -p.score)), tuple(looking.looks))
 
 
-def pose_in_box(image: Image, engine: Engine, box_px: Box) -> Pose:
-    """The person in the box x0, y0, x1, y1 (frame pixels), in one run of the model. Raises ``EngineError``."""
+def pose_in_box(image: Image, engine: Engine, box_px: Box, *, threshold: float = THRESHOLD, nms: Nms = "oks") -> Pose:
+    """The person in the box x0, y0, x1, y1 (frame pixels), in one run of the model. ``threshold``: the score from which a keypoint
+    counts. Raises ``EngineError``.
+    """
     x0, y0, x1, y1 = box_px
     side = BOX_FACTOR * max(x1 - x0, y1 - y0, 1.0)
     region = Region((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side)
-    poses = look(engine, image, [region], THRESHOLD)[0].poses
-    return max(poses, key=lambda p: p.score * _overlap(extent_px(p.keypoints_px, THRESHOLD), box_px), default=Pose(_nobody(), 0.0))
+    poses = look(engine, image, [region], threshold, nms)[0].poses
+    return max(poses, key=lambda p: p.score * _overlap(extent_px(p.keypoints_px, threshold), box_px), default=Pose(_nobody(), 0.0))
 
 
 def _found(looking: _Looking, width_px: int, height_px: int, max_people: int | None) -> list[Pose]:

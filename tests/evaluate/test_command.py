@@ -47,6 +47,13 @@ def test_people_reports_the_agreed_keys(shared, some_pictures):
     assert 1 <= report["inferences_per_image"] <= 4
 
 
+def test_the_keys_that_count_on_a_still_count_here(shared, some_pictures):
+    words = ["--coco", some_pictures, "--set", "pose.max_inferences=4"]
+    figures = [measured(shared, *words, *more) for more in ((), ("--set", "pose.nms=parametric"), ("--set", "pose.score_threshold=0.6"))]
+    assert [figure["inferences_per_image"] for figure in figures] == [4, 4, 4]
+    assert len({figure["ap"] for figure in figures}) == 3
+
+
 def test_boxes_take_one_inference_a_person(shared, some_pictures):
     report = measured(shared, "--coco", some_pictures, "--protocol", "boxes")
     assert report["ap"] > 0.3
