@@ -106,17 +106,25 @@ def test_a_place_for_rows_that_cannot_be_written_is_told_before_the_measurement(
     assert why in told.err
 
 
-def bench_check():
-    path = str(ROOT / "scripts" / "bench-check")
-    loader = importlib.machinery.SourceFileLoader("bench_check", path)
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench_check", loader))
+def script(name):
+    """A script of the repository as a module."""
+    loader = importlib.machinery.SourceFileLoader(name.replace("-", "_"), str(ROOT / "scripts" / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
     loader.exec_module(module)
     return module
 
 
+def test_standard_cases_that_cannot_be_measured_end_with_benchs_own_words(tmp_path, monkeypatch, capfd):
+    cases = script("bench")
+    monkeypatch.setattr(cases, "FOLDER", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bench", "nothing", str(tmp_path)])
+    assert cases.main() == 1
+    assert "model nothing: no such model" in capfd.readouterr().err
+
+
 def test_the_guard_compares_with_the_last_row_of_the_same_kind(result, tmp_path):
     measured, _ = result
-    check = bench_check()
+    check = script("bench-check")
     path = append_row(tmp_path, {**measured, "ratio": 0.5})
     append_row(tmp_path, {**measured, "ratio": 0.8})
     append_row(tmp_path, {**measured, "ratio": 0.3, "source": "another.mp4"})
@@ -131,7 +139,7 @@ def test_the_guard_compares_with_the_last_row_of_the_same_kind(result, tmp_path)
 @pytest.mark.parametrize("ratio", ["", "abc", "nan", "inf", "0", "-1"])
 def test_the_guard_passes_over_a_row_without_a_usable_ratio(result, tmp_path, ratio):
     measured, _ = result
-    check = bench_check()
+    check = script("bench-check")
     path = append_row(tmp_path, {**measured, "ratio": 0.8})
     append_row(tmp_path, {**measured, "ratio": ratio})
     assert check.last_like(read_rows(path), {name: str(measured[name]) for name in check.SAME}) == 0.8
@@ -148,7 +156,7 @@ def test_a_row_behind_one_that_was_cut_starts_on_a_line_of_its_own(result, tmp_p
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\x00\xff\x80" * 100, b"date,source\n1,dance.mp4\n"])
 def test_a_file_of_another_kind_is_told_in_one_line_before_the_measurement_and_kept(monkeypatch, capsys, tmp_path, content):
-    check = bench_check()
+    check = script("bench-check")
     path = tmp_path / f"{machine().name}.csv"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"(has other columns|not a file of rows)") as told:
