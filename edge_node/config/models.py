@@ -139,6 +139,13 @@ class Model(Section):
             raise ValueError("should be false where model.accelerator is cpu")
         return value
 
+    @field_validator("edgetpu_options")
+    @classmethod
+    def _leaves_the_device_to_its_own_key(cls, value: dict[str, str]) -> dict[str, str]:
+        if "device" in value:
+            raise ValueError("should leave device to model.device")
+        return value
+
     @property
     def expects_edgetpu(self) -> bool:
         """Whether the absence of an Edge TPU is a fault."""

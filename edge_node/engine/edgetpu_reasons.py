@@ -26,7 +26,7 @@ def _reason(error: EdgeTpuError, device: str, runtime: str, root: Path) -> Reaso
         return Reason(f"libedgetpu crashes under {runtime}: it was built for another TensorFlow Lite", INSTALL)
     if error.reason in {"abort", "crash", "signal"} and error.stage == "library":
         return Reason(f"libedgetpu cannot be loaded: {error.text}", INSTALL)
-    if error.reason in {"abort", "hang"} and error.stage in {"build", "trial"}:
+    if (error.reason == "hang" and error.stage == "library") or (error.reason in {"abort", "hang"} and error.stage in {"build", "trial"}):
         return Reason(error.text, FAULT_ADVICE)
     return {
         "no_library": Reason(f"libedgetpu is not installed ({error.text})", INSTALL),

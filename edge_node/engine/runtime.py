@@ -79,4 +79,11 @@ def _load(name: str) -> Runtime:
         module = importlib.import_module(f"{_MODULES[name]}.interpreter")
     except (ImportError, OSError) as error:  # a wheel for another machine, a missing system library
         raise EngineError(f"{_PACKAGES[name]} is installed but cannot be loaded: {error}") from error
-    return Runtime(name, importlib.metadata.version(_PACKAGES[name]), module.Interpreter, module.load_delegate)
+    return Runtime(name, _version(name), module.Interpreter, module.load_delegate)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(_PACKAGES[name])
+    except importlib.metadata.PackageNotFoundError:  # the module of another package: a nightly build, or a distribution's own
+        return str(getattr(importlib.import_module(_MODULES[name]), "__version__", "of unknown version"))

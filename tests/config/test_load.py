@@ -197,6 +197,11 @@ def test_an_edge_tpu_that_is_required_and_never_to_be_used_is_a_mistake() -> Non
     assert load(None, {}, ("model.accelerator=auto", "model.require_edgetpu=true")).model.require_edgetpu
 
 
+def test_the_device_is_no_option_of_the_edge_tpu():
+    asked = "model.edgetpu_options={Performance: Low, device: 'usb:1'}"
+    assert problems(None, {}, (asked,)) == [f"--set {asked}: model.edgetpu_options: should leave device to model.device"]
+
+
 def test_a_value_that_is_not_utf8_is_told() -> None:
     with pytest.raises(ConfigError) as refused:
         load(None, {"EDGE_NODE__CAMERA__SOURCE": "caf\udce9.mp4"}, ["record.path=caf\udce9"])

@@ -1,5 +1,6 @@
 """The CPU engine on the real model, with whichever runtime this environment has."""
 
+import importlib.metadata
 import itertools
 import os
 import time
@@ -106,6 +107,15 @@ def test_runtimes_that_are_not_there_say_what_to_install():
     for name in missing:
         with pytest.raises(EngineError, match=r"pip (un)?install|model\.runtime"):
             load_runtime(name)
+
+
+def test_a_runtime_installed_by_another_package_tells_its_own_version(monkeypatch):
+    def none_of_that_name(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    title = load_runtime(RUNTIME).title
+    monkeypatch.setattr("importlib.metadata.version", none_of_that_name)
+    assert load_runtime(RUNTIME).title == title
 
 
 def test_measured_threads_are_remembered(tmp_path, monkeypatch):

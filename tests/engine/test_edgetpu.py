@@ -342,9 +342,9 @@ def test_a_library_that_aborts_while_it_is_loaded_comes_with_advice(opened, tmp_
         opened()
 
 
-@pytest.mark.parametrize("reason", ["abort", "hang"])
-def test_a_fault_in_the_trial_comes_with_advice(reason):
-    said = explained(EdgeTpuError(reason, "it went wrong", "trial"), "", "litert")
+@pytest.mark.parametrize(("reason", "stage"), [("abort", "trial"), ("hang", "trial"), ("hang", "library")])
+def test_a_fault_in_the_trial_or_while_devices_are_listed_comes_with_advice(reason, stage):
+    said = explained(EdgeTpuError(reason, "it went wrong", stage), "", "litert")
     assert str(said).startswith("it went wrong: another port and cable")
 
 
