@@ -14,9 +14,15 @@ class LiveStamper:
 
     def __init__(self, first_seq: int) -> None:
         self._seq = first_seq
+        self._last_ns = 0
 
     def stamp(self, image: Image, captured_ns: int) -> Frame:
-        """A frame captured at ``captured_ns``; the wall clock is read now, so that a step of it is followed."""
+        """A frame captured at ``captured_ns``; the wall clock is read now, so that a step of it is followed.
+
+        A stamp from before the last one is taken for that one: a driver's may come after the arrival of a frame whose own stamp was not
+        believed.
+        """
+        captured_ns = self._last_ns = max(captured_ns, self._last_ns)
         seq = self._seq
         self._seq += 1
         ts = time.time() - (time.monotonic_ns() - captured_ns) / NS_PER_S

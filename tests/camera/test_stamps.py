@@ -37,6 +37,13 @@ def test_a_looped_files_time_goes_on():
     assert [b.media_ns - a.media_ns for a, b in itertools.pairwise(first + again)] == [100 * MS] * 3
 
 
+def test_a_live_frames_time_never_goes_back_though_a_delayed_frame_is_stamped_by_its_arrival_and_the_next_by_the_driver():
+    stamper = LiveStamper(first_seq=0)
+    taken_ms, read_ms = (0, 100, 1120), (1050, 1051, 1130)
+    frames = [stamper.stamp(IMAGE, plausible_monotonic_ns(taken, read * MS)) for taken, read in zip(taken_ms, read_ms, strict=True)]
+    assert [frame.media_ns for frame in frames] == [1050 * MS, 1050 * MS, 1120 * MS]
+
+
 def test_a_live_frames_time_line_is_the_clock():
     now_ns = time.monotonic_ns()
     frame = LiveStamper(first_seq=5).stamp(IMAGE, now_ns)
