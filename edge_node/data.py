@@ -93,10 +93,10 @@ class People:
     """What the node says about one frame.
 
     ``accelerator`` is ``"cpu"`` or ``"edgetpu"``: what ran the model for this frame. ``regions`` are the squares looked at.
-    ``seq``, ``captured_ns``, ``media_ns`` and ``ts`` are the frame's. ``stage_ms``: milliseconds spent in each stage
-    (``capture sample invoke decode track smooth``). ``done_ns``: monotonic clock when the estimator was done. ``image`` is the
-    frame's, RGB uint8 [H, W, 3], and only there when the user asked for pictures on the live page. ``recorded_age_ms`` is what a
-    replayed message said of its age; ``None`` of a frame that was just captured.
+    ``seq``, ``captured_ns``, ``media_ns`` and ``ts`` are the frame's. ``stage_ms``: milliseconds spent in each stage of the estimator
+    (``sample invoke decode``, summed over all squares; ``track smooth``, which stills do not have). ``image`` is the frame's, RGB uint8
+    [H, W, 3], and only there when the user asked for pictures on the live page. ``recorded_age_ms`` is what a replayed message
+    said of its age; ``None`` of a frame that was just captured.
     """
 
     seq: int
@@ -109,6 +109,5 @@ class People:
     people: tuple[Person, ...]
     regions: tuple[Region, ...] = ()
     stage_ms: Mapping[str, float] = field(default_factory=dict)
-    done_ns: int = 0
     image: Image | None = None
     recorded_age_ms: float | None = None

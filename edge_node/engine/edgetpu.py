@@ -231,11 +231,6 @@ class EdgeTpuEngine:
         return f"the model cut at its heads {how} ({failed}); its stock output is used: one person a square, coarser joints"
 
     @property
-    def deadline_s(self) -> float:
-        """How long the next invoke may take."""
-        return self._deadline.seconds
-
-    @property
     def description(self) -> str:
         seen = "heads" if isinstance(self._model, CutModel) else f"stock output ({self.note or self._model.reason})"
         return f"Edge TPU by {self._runtime}, {self._library}, {seen}"

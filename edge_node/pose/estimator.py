@@ -68,7 +68,6 @@ class Estimator:
             people=people,
             regions=tuple(s.region for s in seen),
             stage_ms=stage_ms,
-            done_ns=time.monotonic_ns(),
         )
 
     def _followed(self, frame: Frame, config: Config) -> _Found:
