@@ -1,10 +1,11 @@
-"""Ctrl-C while the program still starts."""
+"""Signals that end the program: Ctrl-C while it still starts, and what others send to a program that has something to clear away."""
 
 import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 from edge_node.errors import EXIT_INTERRUPTED
 
@@ -23,3 +24,27 @@ def ended_at_once_by_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def ended_in_order_when_terminated() -> Iterator[None]:
+    """Have SIGTERM, or SIGHUP of a terminal that is closed, end the program as an error would: programs it has started are ended, too, and
+    its temporary files taken away. On another thread than the main one it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for each in taken:  # one is enough: a second would end what clears away
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)

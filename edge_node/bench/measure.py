@@ -293,7 +293,12 @@ def _startup_s(config: Config) -> float:
 def _run_to_its_end(command: Sequence[str]) -> None:
     # What the environment says of the configuration is in the file already, and overruled there by the benchmark.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    _, errors = process.communicate(timeout=START_S)
-    if process.returncode:
-        raise EdgeNodeError(f"the node started for the benchmark failed: {errors.strip().splitlines()[-1] if errors.strip() else ''}")
+    try:
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=START_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise EdgeNodeError(f"the node started for the benchmark gave no pose within {START_S:.0f} s") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        raise EdgeNodeError(f"the node started for the benchmark failed: {last}")

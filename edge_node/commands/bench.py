@@ -12,6 +12,7 @@ from edge_node import log
 from edge_node.commands.argument_types import positive
 from edge_node.commands.settings_arguments import add_settings_arguments, loader, overrides_of
 from edge_node.errors import EXIT_OK, UsageError
+from edge_node.interrupt import ended_in_order_when_terminated
 
 COLUMNS = (
     "date", "version", "source", "pace", "model", "runtime", "accelerator", "threads", "people", "inferences_per_frame", "frames",
@@ -54,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.row:
         _row_file(arguments.row, machine().name)  # what cannot be kept is told before the measurement
-    result = asdict(measure(config, arguments.runs, arguments.frames))
+    with ended_in_order_when_terminated():
+        result = asdict(measure(config, arguments.runs, arguments.frames))
     print(json.dumps(result, indent=1) if arguments.json else described(result))
     if arguments.row:
         append_row(arguments.row, result)

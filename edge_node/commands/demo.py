@@ -17,6 +17,7 @@ from edge_node.config.settings import Settings
 from edge_node.data import People, Person
 from edge_node.errors import EXIT_FAILED, EXIT_OK, EdgeNodeError, ModelError
 from edge_node.fetch import fetch
+from edge_node.interrupt import ended_in_order_when_terminated
 from edge_node.local_broker import local_broker
 from edge_node.models import MARKER, ModelFile, entry, find_model
 from edge_node.pose.skeleton import INDEX
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demonstration; 1 when no pose with a person in it arrived."""
     model, source = _real_parts(arguments)
     seconds = arguments.seconds or (DRAWN_S if _is_drawn(source) else None)
-    with local_broker() as port:
+    with ended_in_order_when_terminated(), local_broker() as port:
         values = {
             "camera.source": source,
             "camera.realtime": True,

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -257,3 +258,35 @@ def test_ctrl_c_ends_it_quietly_also_what_listens_for_it(tmp_path):
         process.wait()
     assert "Traceback" not in said
     assert process.returncode == 130
+
+
+@pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_when_it_is_told_to_end_nothing_of_it_is_left(number, code, tmp_path):
+    words = ["bench", "--source", "synthetic", "--set", "model.name=marker", "--set", "model.threads=1"]
+    program = f"""
+        import signal, sys
+        from edge_node.cli import main
+        signal.signal({int(number)}, signal.SIG_DFL)  # whoever runs the tests may have it ignored
+        sys.exit(main(sys.argv[1:]))"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), *words],
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not any("bench.subscriber" in command for command in children_of(process.pid)):
+            assert process.poll() is None
+            time.sleep(0.02)
+        started = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert len(started) >= 2
+    assert not [number for number in started if Path(f"/proc/{number}").exists()]
+    assert not list(tmp_path.glob("edge-node-*"))
