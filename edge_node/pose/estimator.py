@@ -131,8 +131,10 @@ def _person(track: Track, frame: Frame, config: Config) -> Person:
     return _told(track.id, track.score, keypoints, frame, config, predicted=not track.seen_now)
 
 
-def _told(id_: int, score: float, keypoints: KeypointArray, frame: Frame, config: Config, *, predicted: bool) -> Person:
-    """``keypoints`` come in frame pixels and are made the person's own."""
-    keypoints[:, :2] /= np.array([frame.width_px, frame.height_px], np.float32)
-    x0, y0, x1, y1 = (min(max(v, 0.0), 1.0) for v in extent_px(keypoints, config.pose.score_threshold))
-    return Person(id_, min(score, 1.0), (x0, y0, x1, y1), keypoints, predicted)
+def _told(id_: int, score: float, keypoints_px: KeypointArray, frame: Frame, config: Config, *, predicted: bool) -> Person:
+    """The person as the node tells of them; the array given is normalised where it lies, and becomes theirs."""
+    width_px, height_px = frame.width_px, frame.height_px
+    extent = extent_px(keypoints_px, config.pose.score_threshold)
+    x0, y0, x1, y1 = (min(max(v / side, 0.0), 1.0) for v, side in zip(extent, (width_px, height_px) * 2, strict=True))
+    keypoints_px[:, :2] /= np.array([width_px, height_px], np.float32)
+    return Person(id_, min(score, 1.0), (x0, y0, x1, y1), keypoints_px, predicted)
