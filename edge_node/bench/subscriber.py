@@ -4,6 +4,7 @@ Run as ``python -m edge_node.bench.subscriber PORT TOPIC``. Prints ``ready``; wh
 each message, by the monotonic clock, which all processes of a machine share.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -24,10 +25,12 @@ class Subscriber:
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
 
     def __enter__(self) -> "Subscriber":
-        output = self._child.stdout
-        if output is None or output.readline().strip() != "ready":
-            self.__exit__()
-            raise EdgeNodeError("the subscriber of the benchmark did not come up")
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.__exit__)  # also when a signal ends the program meanwhile
+            output = self._child.stdout
+            if output is None or output.readline().strip() != "ready":
+                raise EdgeNodeError("the subscriber of the benchmark did not come up")
+            stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
