@@ -9,7 +9,7 @@ from edge_node.engine import Engine
 from edge_node.engine.cpu import CpuEngine, open_cpu_engine
 from edge_node.engine.edgetpu import EdgeTpu, read_compiled
 from edge_node.engine.edgetpu_discovery import ROOT
-from edge_node.engine.edgetpu_keeper import PART, Keeper, RetryPolicy
+from edge_node.engine.edgetpu_keeper import PART, UNTIL_RESTART, Keeper, RetryPolicy
 from edge_node.engine.edgetpu_process import STARTUP_S, EdgeTpuError
 from edge_node.engine.failover import FailoverEngine
 from edge_node.engine.runtime import load_runtime
@@ -92,8 +92,8 @@ def _without_edgetpu(settings: Model, cpu: CpuEngine, health: Health, why: Model
         raise EngineError(f"model.require_edgetpu is set, and the Edge TPU cannot be used: {why}") from why
     health.fact("edgetpu", str(why))
     if settings.expects_edgetpu:
-        health.problem(PART, f"{why}; the CPU carries on")
-        log.warning("%s; the CPU carries on", why)
+        health.problem(PART, f"{why}; the CPU carries on{UNTIL_RESTART}")
+        log.warning("%s; the CPU carries on%s", why, UNTIL_RESTART)
     else:
-        log.info("no Edge TPU: %s", why)
+        log.info("no Edge TPU: %s; the CPU is used%s", why, UNTIL_RESTART)
     return cpu

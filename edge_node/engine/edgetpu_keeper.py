@@ -20,7 +20,7 @@ from edge_node.config.models import Model
 from edge_node.engine.edgetpu import EdgeTpu, EdgeTpuEngine
 from edge_node.engine.edgetpu_discovery import ROOT, TRIP_POINTS, find_hardware, heat_advice
 from edge_node.engine.edgetpu_process import EdgeTpuError, StoppedError
-from edge_node.engine.edgetpu_reasons import PERMANENT
+from edge_node.engine.edgetpu_reasons import FAULT_ADVICE, PERMANENT
 from edge_node.health import Health
 from edge_node.worker import Worker
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 PART = "accelerator"
 MODEL_PART = "edgetpu_model"
 HEAT_PART = "edgetpu_temperature"
+UNTIL_RESTART = " until the node is restarted"
+"""Where nothing is tried again: whoever follows the advice has to do that, too."""
 LOOK_S = 5.0
 """How often temperatures are read and ages are told."""
 STOP_S = 3.0
@@ -112,7 +114,7 @@ class Keeper:
     @property
     def trouble(self) -> str:
         """Why there is no ``current`` engine."""
-        return str(self._problem or "it did not start in time")
+        return str(self._problem or f"it is not ready in time: {FAULT_ADVICE}")
 
     def close(self) -> None:
         """End the child and the thread. May be called more than once."""
@@ -144,8 +146,8 @@ class Keeper:
         try:
             engine = self._edgetpu.start(self._stop_fd)
         except EdgeTpuError as error:
-            self._not_started(error)
             hopeless = error.reason in PERMANENT and self._last_fault is None
+            self._not_started(error, until=UNTIL_RESTART if hopeless else "")
             self._pause(None if hopeless else self._policy.delay_s(self._failures))
             return
         self._started(engine)
@@ -172,7 +174,8 @@ class Keeper:
             log.warning("Edge TPU: %s", engine.note)
         log.info("the Edge TPU is at work: %s", engine.description)
 
-    def _not_started(self, error: EdgeTpuError) -> None:
+    def _not_started(self, error: EdgeTpuError, until: str) -> None:
+        """``until``: how long that stays so, where that is known."""
         self._failures += 1
         self._problem = error.bare()
         self._first_outcome()
@@ -181,9 +184,9 @@ class Keeper:
         if self._required and self._last_fault is None:
             return  # nothing carries on: whoever waits for the first attempt ends with this error
         if self._expected or self._last_fault is not None:
-            self._tell(f"{error}; the CPU carries on")
+            self._tell(f"{error}; the CPU carries on{until}")
         elif self._failures == 1:
-            log.info("no Edge TPU: %s; the CPU is used", error)
+            log.info("no Edge TPU: %s; the CPU is used%s", error, until)
 
     def _first_outcome(self) -> None:
         with self._outcome_lock:

@@ -245,6 +245,15 @@ def test_what_waiting_cannot_cure_is_tried_once(created, health, monkeypatch):
     assert health.report().counters["edgetpu_start_failures"] == 1
 
 
+def test_what_is_not_tried_again_is_said_to_want_a_restart(created, health, cpu_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
+    created()
+    assert health.problems()["accelerator"].endswith("names for this system; the CPU carries on until the node is restarted")
+    (tmp_path / "own.tflite").symlink_to(cpu_model)
+    created(name=str(tmp_path / "own.tflite"))
+    assert health.problems()["accelerator"].endswith("edgetpu_compiler own.tflite; the CPU carries on until the node is restarted")
+
+
 def test_a_mistake_in_the_keepers_own_thread_is_not_swallowed(created, monkeypatch):
     monkeypatch.setattr("edge_node.engine.edgetpu.EdgeTpu.start", lambda _self, _stop: 1 / 0)
     engine = created()
@@ -313,6 +322,13 @@ def test_one_that_hangs_while_it_is_opened_is_a_problem_until_it_starts(created,
     os.kill(hanging, signal.SIGKILL)
     wait_until(lambda: engine.accelerator == "edgetpu")
     wait_until(lambda: "accelerator" not in health.problems())
+
+
+def test_a_required_one_that_is_not_ready_in_time_is_an_error_with_advice(created, tpu, monkeypatch):
+    monkeypatch.setattr("edge_node.engine.create.STARTUP_S", 1.0)
+    tpu.control.open_hangs = 1
+    with pytest.raises(EngineError, match="the Edge TPU cannot be used: it is not ready in time: another port and cable"):
+        created(require_edgetpu=True)
 
 
 def test_required_without_a_library_is_an_error(created, monkeypatch):
