@@ -81,6 +81,8 @@ class Clip:
             return _video_images(self._file.parent / self._clip.video)
         folder = self._file.parent / (self._clip.images or ".")
         files = [folder / frame.file for frame in self._clip.frames if frame.file is not None]
+        if not files and not is_folder(folder, AnnotationError):
+            raise AnnotationError(f"{folder}: no such folder of pictures")
         return map(read_image, files or pictures_in(folder))
 
 

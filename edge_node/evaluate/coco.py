@@ -30,6 +30,8 @@ IMAGE_FOLDERS = ("images", ".", "val2017", "train2017", "images/val2017", "image
 SMALL_AREA_PX = 32.0**2
 """COCO's border of small objects; its keypoint figures leave them out."""
 FEWEST_LABELLED = 3
+LARGEST = 1e12
+"""No picture has more pixels."""
 
 
 class AnnotationError(EdgeNodeError):
@@ -261,10 +263,11 @@ def _numbers(values: Any, count: int, where: str) -> KeypointArray:
     if strange:
         raise AnnotationError(f"{where}: expected {count} numbers, found {shown(strange[0])} among them")
     try:
-        with np.errstate(over="ignore"):  # infinite, and refused below
-            array = np.asarray(values, dtype=np.float32)
+        array = np.asarray(values, dtype=np.float64)
     except OverflowError:
         raise AnnotationError(f"{where}: has a number that is too large") from None
     if not np.isfinite(array).all():
         raise AnnotationError(f"{where}: has a value that is not finite")
-    return array
+    if np.abs(array).max() > LARGEST:
+        raise AnnotationError(f"{where}: has a number that is too large")
+    return array.astype(np.float32)

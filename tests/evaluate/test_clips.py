@@ -5,7 +5,6 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_node.errors import SourceUnusableError
 from edge_node.evaluate.clips import Clip, find_clips
 from edge_node.evaluate.coco import AnnotationError
 
@@ -115,9 +114,10 @@ def test_a_clip_shorter_than_its_truth_is_refused(tmp_path):
         list(Clip(write(tmp_path, {"images": "frames", "frames": frames(3)})).frames())
 
 
-def test_a_folder_of_pictures_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(SourceUnusableError, match=r"nowhere: cannot be read: No such file or directory"):
-        list(Clip(write(tmp_path, {"images": "nowhere", "frames": frames()})).frames())
+@pytest.mark.parametrize("name", ["nowhere", "clip.json", "nul\0", "\ud800"])
+def test_a_folder_of_pictures_that_is_not_there_is_named(tmp_path, name):
+    with pytest.raises(AnnotationError, match=f"{name}: no such folder of pictures"):
+        list(Clip(write(tmp_path, {"images": name, "frames": frames()})).frames())
 
 
 def test_a_video_that_is_none_is_refused(tmp_path):
