@@ -40,6 +40,7 @@ class VideoFile:
         self.length = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         """Frames of one round; 0 when the file does not say."""
         self._frames_read = 0
+        self._warned: set[str] = set()
         self._stamper = FileStamper(first_seq, round(NS_PER_S / self.fps))
         self._pace = _Pace(round(NS_PER_S / self.fps)) if settings.realtime else None
         self._converter = RgbConverter(settings.hflip, settings.vflip)
@@ -88,7 +89,7 @@ class VideoFile:
         if self._frames_read == 0:
             raise SourceUnusableError(f"{self._shown}: a video without a picture that can be decoded{self._perhaps_why()}")
         if self._frames_read < self.length:
-            log.warning("%s: ends after %d of %d frames; the file is damaged or cut off", self._shown, self._frames_read, self.length)
+            self._warn(f"ends after {self._frames_read} of {self.length} frames; the file is damaged or cut off")
         return self._loop and self._start_over()
 
     def _perhaps_why(self) -> str:
@@ -97,7 +98,13 @@ class VideoFile:
         return "; perhaps its index is at its end, and the server sends no parts of a file (Range): ffmpeg -movflags faststart"
 
     def _say_skipped(self) -> None:
-        log.warning("%s: frame %d cannot be decoded; skipped", self._shown, self._frames_read)
+        self._warn(f"frame {self._frames_read} cannot be decoded; skipped")
+
+    def _warn(self, text: str) -> None:
+        """Once, however often the file is played."""
+        if text not in self._warned:
+            self._warned.add(text)
+            log.warning("%s: %s", self._shown, text)
 
     def _start_over(self) -> bool:
         self._capture.release()
@@ -133,6 +140,7 @@ class PictureFolder:
         self._next = 0
         self._read_any = False
         """In this round."""
+        self._warned_of: set[Path] = set()
         interval_ns = round(NS_PER_S / settings.fps)
         self._stamper = FileStamper(first_seq, interval_ns)
         self._pace = _Pace(interval_ns) if settings.realtime else None
@@ -140,8 +148,8 @@ class PictureFolder:
         self.description = f"{shown}: {len(paths)} {'picture' if len(paths) == 1 else 'pictures'} at {settings.fps:g} fps"
 
     def read(self) -> Frame | None:
-        """The next picture; with ``realtime`` when it is due, and without those that are late. One that cannot be read is skipped, said in
-        the log and counted as ``camera_skipped``.
+        """The next picture; with ``realtime`` when it is due, and without those that are late. One that cannot be read is skipped, said
+        once in the log, and counted as ``camera_skipped``.
         """
         while self._next < len(self._paths) or self._begin_again():
             began_ns = time.monotonic_ns()
@@ -186,7 +194,9 @@ class PictureFolder:
         self._stamper.skip(None)
 
     def _skip(self, path: Path) -> None:
-        log.warning("%s: not a picture that can be read; skipped", path)
+        if path not in self._warned_of:
+            self._warned_of.add(path)
+            log.warning("%s: not a picture that can be read; skipped", path)
         if self._health:
             self._health.count("camera_skipped")
 

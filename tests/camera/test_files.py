@@ -201,6 +201,20 @@ def test_a_damaged_picture_of_a_folder_is_skipped_said_and_counted(tmp_path, cap
     assert [record.getMessage() for record in caplog.records] == [f"{tmp_path}/1.png: not a picture that can be read; skipped"]
 
 
+def test_what_is_damaged_in_a_folder_that_is_looped_is_said_once_and_counted_each_time(tmp_path, caplog):
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"\x89PNG nonsense")
+    health = Health()
+    with (
+        caplog.at_level(logging.WARNING),
+        closing(open_camera(CameraSettings(source=str(tmp_path), loop=True), health=health)) as camera,
+    ):
+        assert [camera.read().seq for _ in range(10)] == list(range(10))
+    assert health.report().counters["camera_skipped"] == 5
+    assert len(caplog.records) == 1
+
+
 def test_a_picture_larger_than_can_be_read_is_skipped_like_a_damaged_one(tmp_path):
     write_picture(tmp_path / "0.png")
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
@@ -240,6 +254,12 @@ def test_a_video_that_is_cut_off_gives_what_is_there_and_says_so(tmp_path, caplo
         frames = frames_of(cut)
     assert 10 < len(frames) < 40
     assert "the file is damaged or cut off" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING), closing(open_camera(CameraSettings(source=str(cut), loop=True))) as camera:
+        assert camera.read().seq == 0
+        while camera.read().seq < 3 * len(frames):
+            pass
+    assert len(caplog.records) == 1, "said once, however often it is played"
 
 
 def test_damaged_frames_of_a_video_are_skipped_and_said_and_those_behind_them_used(tmp_path, caplog):
