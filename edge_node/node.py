@@ -145,7 +145,8 @@ class Node:
             from edge_node.sink.mqtt import mqtt_sink  # noqa: PLC0415 - only what is asked for
 
             actions = {"restart": lambda: self.ask(Wish.RESTART)}
-            sink = mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions)
+            waiting = self._notifier.watchdog  # of a file; a live camera waits for no broker
+            sink = mqtt_sink(self._settings, self._health, about, lossless=lossless, actions=actions, waiting=waiting)
             yield sink, lossless
         if config.record.path:
             from edge_node.sink.record import RecordSink  # noqa: PLC0415 - the same

@@ -30,6 +30,7 @@ from edge_node.node import Node, Wish
 from edge_node.pose.estimator import Estimator
 from edge_node.sink.record import RecordSink
 from edge_node.status_socket import ask, socket_path
+from edge_node.systemd import Notifier
 from tests.conftest import Shared
 from tests.sink.parts import free_port
 
@@ -283,6 +284,29 @@ def test_a_sink_that_fails_at_the_very_end_is_told_by_the_exit_code(
     words = ["mqtt.enabled=false", f"record.path={tmp_path}/a.jsonl", f"camera.source={shared.clips}/squats.mp4", "model.name=marker"]
     assert Node(Settings(lambda: load(None, {}, words)), frame_limit=3).run() == 1
     assert "record.path: a.jsonl: Input/output error" in caplog.text
+
+
+def test_a_file_that_waits_for_its_broker_is_no_hang_to_the_watchdog(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    fed: list[None] = []
+    monkeypatch.setattr(Notifier, "watchdog", lambda _notifier: fed.append(None))
+    clip = (f"camera.source={shared.clips}/squats.mp4", "camera.loop=true", "model.name=marker")
+    node = Node(Settings(lambda: load(None, {}, ["node.name=waits", f"mqtt.port={free_port()}", *clip])))
+    fed_while_waiting: list[bool] = []
+
+    def watch() -> None:
+        frames = 0
+        while frames == 0 or node.health.report().frames != frames:  # until the loop stands still
+            frames = node.health.report().frames
+            time.sleep(0.5)
+        before, deadline = len(fed), time.monotonic() + 10
+        while len(fed) == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        fed_while_waiting.append(len(fed) > before)
+        node.ask(Wish.STOP)
+
+    threading.Thread(target=watch, daemon=True).start()
+    assert node.run() == 0
+    assert fed_while_waiting == [True]
 
 
 def test_a_thread_that_fails_is_in_the_last_status_and_not_called_a_stop(

@@ -39,16 +39,26 @@ MAX_WAITING_INCOMING = 64
 class MqttSink:
     """Publishes over MQTT. Never blocks the loop of a live camera; with ``lossless`` it delivers every pose, and waits for that.
 
-    ``will``: what the broker says on ``status`` when it loses us. ``stop_waiting`` may be called from any thread. Raises
-    ``SinkError`` when the TLS files cannot be used.
+    ``will``: what the broker says on ``status`` when it loses us. ``waiting`` is called, on the sink's thread, again and again while
+    poses wait for the broker. ``stop_waiting`` may be called from any thread. Raises ``SinkError`` when the TLS files cannot be used.
     """
 
-    def __init__(self, settings: Settings, health: Health, speakers: Sequence[Speaker], will: bytes, lossless: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        health: Health,
+        speakers: Sequence[Speaker],
+        will: bytes,
+        *,
+        lossless: bool = False,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
         config = settings.current
         self._settings = settings
         self._health = health
         self._speakers = tuple(speakers)
         self._lossless = lossless
+        self._waiting = waiting
         self._pose_topic = topic(config.node.name, "pose")
         self._policy = PosePolicy()
         self._lane: PoseLane = EveryPose(self._pose) if lossless else NewestPose(self._pose, health, config.mqtt.expiry_s)
@@ -75,6 +85,7 @@ class MqttSink:
         """Take what this frame gives; a live camera's pose goes out at once, as far as the broker keeps up."""
         if self._policy.wants(people, self._settings.current.mqtt):
             while not self._lane.offer(people, self._patience_s()) and not self._stop_waiting.is_set():
+                self._waiting()
                 self._keep_up()
             self._flush()
             self._lane.settle(SETTLE_S)
@@ -212,6 +223,7 @@ class MqttSink:
         deadline_s = time.monotonic() + timeout_s
         while not done() and time.monotonic() < deadline_s and not self._stop_waiting.is_set():
             time.sleep(0.002)
+            self._waiting()
             self._keep_up()
             self._outbox.pump()
             self._flush()
@@ -225,17 +237,19 @@ def mqtt_sink(
     lossless: bool = False,
     actions: Mapping[str, Action] | None = None,
     more: Sequence[Speaker] = (),
+    waiting: Callable[[], None] = lambda: None,
 ) -> MqttSink:
     """The sink with everything a node says: itself, the scene, its tunable values, and ``more``.
 
     ``about`` is asked now and then for what ``info`` says. ``actions``: what ``cmd/<verb>`` can do besides reload,
-    reset_tuning, announce and remove_discovery; called on the sink's thread. Raises ``SinkError`` when the TLS files cannot be used.
+    reset_tuning, announce and remove_discovery; called on the sink's thread. ``waiting``: see ``MqttSink``. Raises ``SinkError`` when
+    the TLS files cannot be used.
     """
     node = NodeSpeaker(settings, health, about)
     home = HomeAssistantSpeaker(settings, settings.state_directory, settings.configuration)
     tuning = Tuning(settings, {"announce": home.announce, "remove_discovery": home.withdraw, **(actions or {})})
     speakers: list[Speaker] = [node, TuningSpeaker(settings, tuning), SceneSpeaker(settings, node.boot), home, *more]
-    return MqttSink(settings, health, speakers, node.will(), lossless)
+    return MqttSink(settings, health, speakers, node.will(), lossless=lossless, waiting=waiting)
 
 
 def _login(config: Config, will: bytes) -> Login:
