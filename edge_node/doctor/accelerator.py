@@ -14,12 +14,13 @@ from edge_node.engine.edgetpu_discovery import (
     Hardware,
     PciModule,
     UsbStick,
+    fault_advice,
     find_hardware,
     heat_advice,
     why_absent,
 )
 from edge_node.engine.edgetpu_process import ChildProcess, ChildSpec, EdgeTpuError
-from edge_node.engine.edgetpu_reasons import FAULT_ADVICE, explained
+from edge_node.engine.edgetpu_reasons import explained
 from edge_node.engine.runtime import load_runtime
 from edge_node.errors import EngineError, ModelError
 from edge_node.models import MARKER, find_model
@@ -139,13 +140,15 @@ def _trial(settings: Model, hardware: Hardware, library: dict[str, Any], root: P
     except EdgeTpuError as error:
         yield wrong("trial", error.text, error.advice)
     except EngineError as error:
-        yield wrong("trial", f"not possible: {error}", "install a TensorFlow Lite runtime first")
+        text, _, advice = str(error).partition(": ")
+        yield wrong("trial", f"not possible: {text}", advice)
     else:
         engine.close()
-        yield _outcome(f"{found.name}: {engine.device_invoke_ms:.1f} ms an invoke, by {engine.graph}", engine)
+        figures = f"{found.name}: {engine.device_invoke_ms:.1f} ms an invoke, by {engine.graph}"
+        yield _outcome(figures, engine, fault_advice(hardware, settings.device))
 
 
-def _outcome(figures: str, engine: EdgeTpuEngine) -> Finding:
+def _outcome(figures: str, engine: EdgeTpuEngine, advice: str) -> Finding:
     """Of a trial that went well in the end: an abort, a hang or a crash before that is no way for a healthy device to behave."""
     failed = engine.failed_trial
     if failed is None:
@@ -153,7 +156,7 @@ def _outcome(figures: str, engine: EdgeTpuEngine) -> Finding:
     if failed.reason == REFUSED:
         return note("trial", f"{figures}; {engine.note}")
     how_often = "failed once, then" if engine.note is None else "failed twice, then"
-    return wrong("trial", f"{how_often} {figures}: {failed.text}", FAULT_ADVICE)
+    return wrong("trial", f"{how_often} {figures}: {failed.text}", advice)
 
 
 def _listed(library: dict[str, Any]) -> str:

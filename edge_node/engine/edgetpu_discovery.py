@@ -31,6 +31,8 @@ SERVICE_ADVICE = (
 DRIVER_ADVICE = "install the driver: sudo apt install gasket-dkms, then restart"
 PCI_ADVICE = "look whether it sits well in its slot and PCIe is switched on (lspci -d 1ac1:089a shows it), then restart"
 REPLUG_ADVICE = "unplug the stick, wait 5 s, plug it in again"
+USB_FAULT_ADVICE = f"another port and cable, its own power; or {REPLUG_ADVICE}"
+PCI_FAULT_ADVICE = "switch the machine off and on; look whether the module sits well in its slot and stays cool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ def why_not_opened(hardware: Hardware, device: str = "") -> Reason:
     if isinstance(found, UsbStick) and found.accessible and not found.firmware_loaded:
         return Reason(f"{found.description} is stuck before its firmware", f"{REPLUG_ADVICE}; a Raspberry Pi 5 needs its 5 A supply")
     return why_absent(hardware, device)
+
+
+def fault_advice(hardware: Hardware, device: str = "") -> str:
+    """What to do about a device that opens and then fails."""
+    return PCI_FAULT_ADVICE if isinstance(hardware.chosen(device), PciModule) else USB_FAULT_ADVICE
 
 
 def heat_advice(hardware: Hardware) -> Reason | None:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from edge_node.config.models import Model
 from edge_node.engine.edgetpu import EdgeTpu, EdgeTpuEngine
-from edge_node.engine.edgetpu_discovery import ROOT, TRIP_POINTS, find_hardware, heat_advice
+from edge_node.engine.edgetpu_discovery import ROOT, TRIP_POINTS, fault_advice, find_hardware, heat_advice
 from edge_node.engine.edgetpu_process import EdgeTpuError, StoppedError
-from edge_node.engine.edgetpu_reasons import FAULT_ADVICE, PERMANENT
+from edge_node.engine.edgetpu_reasons import PERMANENT
 from edge_node.health import Health
 from edge_node.worker import Worker
 
@@ -114,7 +114,7 @@ class Keeper:
     @property
     def trouble(self) -> str:
         """Why there is no ``current`` engine."""
-        return str(self._problem or f"it is not ready in time: {FAULT_ADVICE}")
+        return str(self._problem or f"it is not ready in time: {fault_advice(find_hardware(self._root), self._device)}")
 
     def close(self) -> None:
         """End the child and the thread. May be called more than once."""

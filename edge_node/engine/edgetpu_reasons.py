@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-from edge_node.engine.edgetpu_discovery import REPLUG_ADVICE, ROOT, Reason, find_hardware, why_absent, why_not_opened
+from edge_node.engine.edgetpu_discovery import ROOT, Reason, fault_advice, find_hardware, why_absent, why_not_opened
 from edge_node.engine.edgetpu_process import STUCK, EdgeTpuError
 
 INSTALL = "install the libedgetpu package that docs/edge-tpu.md names for this system"
-FAULT_ADVICE = f"another port and cable, its own power; or {REPLUG_ADVICE}"
+DEVICE_FAULTS = frozenset(
+    {("hang", "library"), ("abort", "build"), ("hang", "build"), ("abort", "trial"), ("hang", "trial"), ("error", "trial")}
+)
+"""Reasons, and how far the start came, of what the device or its cable is to blame for. The library lists the devices when it is loaded."""
 PERMANENT = frozenset({"no_library", "wrong_library", "runtime", "model", "model_version"})
 """Reasons that waiting does not cure, unless it worked before: something has to be installed or configured."""
 
@@ -26,12 +29,12 @@ def _reason(error: EdgeTpuError, device: str, runtime: str, root: Path) -> Reaso
         return Reason(f"libedgetpu crashes under {runtime}: it was built for another TensorFlow Lite", INSTALL)
     if error.reason in {"abort", "crash", "signal"} and error.stage == "library":
         return Reason(f"libedgetpu cannot be loaded: {error.text}", INSTALL)
-    if (error.reason == "hang" and error.stage == "library") or (error.reason in {"abort", "hang"} and error.stage in {"build", "trial"}):
-        return Reason(error.text, FAULT_ADVICE)
+    if (error.reason, error.stage) in DEVICE_FAULTS:
+        text = f"the Edge TPU failed its trial: {error.text}" if error.reason == "error" else error.text
+        return Reason(text, fault_advice(find_hardware(root), device))
     return {
         "no_library": Reason(f"libedgetpu is not installed ({error.text})", INSTALL),
         "wrong_library": Reason(error.text, INSTALL),
         "model_version": Reason(error.text, f"{INSTALL}, or compile the model with edgetpu_compiler -m and that number"),
-        "error": Reason(f"the Edge TPU failed its trial: {error.text}", error.advice),
         "model": Reason(f"the Edge TPU cannot run this model: {error.text}", "use the compiled model of: edge-node models fetch"),
     }.get(error.reason, Reason(error.text, error.advice))

@@ -131,6 +131,13 @@ def test_a_fault_in_the_trial_is_wrong_even_where_the_next_one_goes_well(doctor,
     assert "(abort) at: trial" in found["trial"]["text"]
 
 
+def test_a_trial_without_a_runtime_comes_with_that_runtimes_advice(doctor, root):
+    usb_stick(root)
+    _, found = doctor(model__runtime="pycoral")
+    assert found["trial"]["text"].startswith("not possible: ")
+    assert found["trial"]["advice"] == found["TensorFlow Lite"]["advice"]
+
+
 def test_a_refused_cut_is_worth_knowing(doctor, root, tpu):
     usb_stick(root)
     tpu.control.refuse_cut = 1

@@ -25,6 +25,7 @@ from edge_node.errors import ModelError
 from edge_node.pose.movenet import decode
 from tests.simtpu import helper
 from tests.simtpu.simtpu import Fault, build_library, compiled_for_runtime
+from tests.simtpu.sysfs import pci_module
 
 exact = pytest.mark.skipif(load_runtime().name != "litert", reason="only LiteRT gives the cut CPU model the very heads of the whole one")
 
@@ -342,10 +343,13 @@ def test_a_library_that_aborts_while_it_is_loaded_comes_with_advice(opened, tmp_
         opened()
 
 
-@pytest.mark.parametrize(("reason", "stage"), [("abort", "trial"), ("hang", "trial"), ("hang", "library")])
-def test_a_fault_in_the_trial_or_while_devices_are_listed_comes_with_advice(reason, stage):
-    said = explained(EdgeTpuError(reason, "it went wrong", stage), "", "litert")
-    assert str(said).startswith("it went wrong: another port and cable")
+@pytest.mark.parametrize(("reason", "stage"), [("abort", "trial"), ("hang", "trial"), ("error", "trial"), ("hang", "library")])
+def test_a_fault_in_the_trial_or_while_devices_are_listed_comes_with_advice(tmp_path, reason, stage):
+    said = explained(EdgeTpuError(reason, "it went wrong", stage), "", "litert", tmp_path)
+    assert str(said).endswith("it went wrong: another port and cable, its own power; or unplug the stick, wait 5 s, plug it in again")
+    pci_module(tmp_path)
+    said = explained(EdgeTpuError(reason, "it went wrong", stage), "", "litert", tmp_path)
+    assert "it went wrong: switch the machine off and on" in str(said)
 
 
 def test_the_device_is_not_opened_again_while_a_process_that_cannot_be_killed_holds_it(stick, tpu, monkeypatch):
