@@ -6,6 +6,7 @@ library. ``root`` is the machine's root directory; tests give a folder of their 
 USB ids: 1a6e:089a until libedgetpu has loaded the stick's firmware at its first use, 18d1:9302 from then on.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,9 +244,10 @@ def _text(file: Path) -> str:
 def _number(file: Path) -> float | None:
     digits = _text(file).removesuffix("mA")
     try:
-        return float(digits)
+        value = float(digits)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _millidegrees(file: Path) -> float | None:

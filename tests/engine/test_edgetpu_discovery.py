@@ -129,6 +129,15 @@ def test_one_that_is_there_and_does_not_open_may_be_in_use(root):
     assert "another program has it" in str(why_not_opened(find_hardware(root), "usb"))
 
 
+@pytest.mark.parametrize("damaged", ["nan", "inf", "fast"])
+def test_attributes_that_are_no_numbers_do_no_harm(root, damaged):
+    usb_stick(root)
+    for name in ("speed", "bMaxPower", "busnum"):
+        (root / "sys/bus/usb/devices/2-1" / name).write_text(damaged)
+    (stick,) = find_hardware(root).usb
+    assert (stick.speed_mbps, stick.power_ma) == (0.0, None)
+
+
 def test_attributes_that_vanish_while_read_do_no_harm(root):
     usb_stick(root)
     for name in ("speed", "bMaxPower", "busnum"):
