@@ -117,7 +117,11 @@ def _warn_of_environment(tuned: Mapping[str, Any]) -> None:
 def _agreed(file: Path) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(f"nothing was written: say --yes to change {file} without being asked")
-    return input(f"Write this to {file}? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"Write this to {file}? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D: no answer is no
+        print()
+        return False
 
 
 def _state_directory(arguments: argparse.Namespace) -> Path:

@@ -59,7 +59,11 @@ def write(change: Change) -> Path:
     the file is no longer what ``plan`` saw.
     """
     target = change.file
-    if target.read_bytes().decode("utf-8") != change.before:
+    try:
+        present = target.read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{target}: cannot be read any more: {error.strerror or error}"]) from None
+    if present != change.before.encode("utf-8"):
         raise ConfigError([f"{target}: was changed meanwhile; look at the difference again"])
     scratch, backup = _scratch(target), target.with_name(target.name + ".bak")
     try:

@@ -102,6 +102,45 @@ def test_save_asks_first_and_a_dry_run_writes_nothing(tmp_path, file, config, ca
     assert tune(tmp_path, file).overlay == {"pose.max_people": 2}
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """Has a terminal ask, and answers by what it is given."""
+
+    def answer_with(answer) -> None:
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+        monkeypatch.setattr("builtins.input", lambda _question: answer())
+
+    return answer_with
+
+
+def test_an_end_of_the_input_is_no_agreement(tmp_path, file, config, asked, capsys) -> None:
+    def ctrl_d() -> str:
+        raise EOFError
+
+    tune(tmp_path, file, pose__max_people=2)
+    asked(ctrl_d)
+    assert config("save") == 0
+    assert capsys.readouterr().err == ""
+    assert file.read_text() == TEXT
+    assert tune(tmp_path, file).overlay == {"pose.max_people": 2}
+
+
+def test_a_file_that_changed_or_went_while_it_was_asked_is_left_alone(tmp_path, file, config, asked, capsys) -> None:
+    def yes_behind(change) -> None:
+        asked(lambda: change() or "y")
+
+    tune(tmp_path, file, pose__max_people=2)
+    yes_behind(lambda: file.write_text("node: {name: n1}\n") and None)
+    assert config("save") == 78
+    assert capsys.readouterr().err == f"{file}: was changed meanwhile; look at the difference again\n"
+    assert file.read_text() == "node: {name: n1}\n"
+    yes_behind(file.unlink)
+    assert config("save") == 78
+    assert capsys.readouterr().err == f"{file}: cannot be read any more: No such file or directory\n"
+    assert not file.exists()
+    assert not (tmp_path / "edge-node.yaml.bak").exists()
+
+
 def test_save_with_nothing_tuned_touches_nothing(tmp_path, config, capsys) -> None:
     assert config("save", "--yes") == 0
     assert capsys.readouterr().out == "Nothing was tuned.\n"
