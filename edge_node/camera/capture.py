@@ -22,6 +22,9 @@ LAST_BACK_OFF_S = 10.0
 TICK_S = 0.25
 STUCK_READERS = 3
 CLOSE_S = 1.0
+BRIEF_S = 10.0
+BRIEF_TIMES = 3
+"""A camera that was lost so often in a row within ``BRIEF_S`` of its opening is back only once it lasts, or the log would fill up."""
 
 Opener = Callable[[CameraSettings, int, Health], Camera]
 
@@ -62,6 +65,9 @@ class Capture:
         self._next_seq = 0
         self._dropped = 0
         self._lost = False
+        self._brief = 0
+        self._opened_s = 0.0
+        self._said: set[str] = set()
         self._stuck: list[Reader] = []
 
     @property
@@ -91,6 +97,8 @@ class Capture:
                 if problem is None:
                     return
                 self._refuse_many_stuck(reader)
+                if reader.frames:
+                    self._brief = 0 if self._lasts() else self._brief + 1
                 back_off_s = FIRST_BACK_OFF_S if reader.frames else min(2 * back_off_s, LAST_BACK_OFF_S)
                 self._say_lost(problem)
                 self._attempted()
@@ -142,8 +150,9 @@ class Capture:
     def _open(self) -> Camera:
         """On a reader's thread: the camera, its frames numbered on from the last one."""
         camera = self._opener(self._settings, self._next_seq, self._health)
-        log.info("camera: %s", camera.description)
+        log.log(logging.DEBUG if self._comes_and_goes() else logging.INFO, "camera: %s", camera.description)
         self._health.fact("camera", camera.description)
+        self._opened_s = time.monotonic()
         return camera
 
     def _deliver(self, frame: Frame, live: bool) -> None:
@@ -151,6 +160,9 @@ class Capture:
         self._health.stage("capture", (time.monotonic_ns() - frame.captured_ns) / 1e6)
         self._next_seq = frame.seq + 1
         if self._lost:
+            self._lost = False
+            self._health.count("camera_reopened")
+        if self._said and (self._lasts() or not self._comes_and_goes()):
             self._say_back()
         if live:
             self._slot.put(frame)
@@ -159,14 +171,23 @@ class Capture:
 
     def _say_lost(self, problem: str) -> None:
         self._lost = True
-        if self._health.problem("camera", problem):
+        if self._comes_and_goes():
+            problem += ", again and again"
+        self._health.problem("camera", problem)
+        if problem not in self._said:
+            self._said.add(problem)
             log.warning("camera: %s; trying again until it works", problem)
 
     def _say_back(self) -> None:
-        self._lost = False
+        self._said.clear()
         self._health.problem("camera", None)
-        self._health.count("camera_reopened")
         log.info("camera: gives pictures again")
+
+    def _lasts(self) -> bool:
+        return time.monotonic() - self._opened_s >= BRIEF_S
+
+    def _comes_and_goes(self) -> bool:
+        return self._brief >= BRIEF_TIMES
 
     def _count_dropped(self) -> None:
         dropped = self._slot.dropped

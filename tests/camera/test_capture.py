@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import logging
 import threading
 import time
 import weakref
@@ -183,6 +184,39 @@ def test_a_lost_camera_is_said_while_it_is_lost():
     assert run.health.problems() == {"camera": "the cable came off"}
     run.stop()
     assert run.error is None
+
+
+def test_a_camera_that_comes_and_goes_fills_no_log_and_is_back_once_it_lasts(caplog, monkeypatch):
+    monkeypatch.setattr("edge_node.camera.capture.FIRST_BACK_OFF_S", 0.01)
+    with caplog.at_level(logging.INFO):
+        run = Run(*[gives(2, lost)] * 8, gives(10**6, lost))
+        deadline = time.monotonic() + 30
+        while run.health.report().counters.get("camera_reopened", 0) < 8 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert run.health.report().counters["camera_reopened"] == 8
+        assert run.health.problems() == {"camera": "the cable came off, again and again"}
+        assert sum("the cable came off" in record.message for record in caplog.records) == 3
+        monkeypatch.setattr("edge_node.camera.capture.BRIEF_S", 0.1)
+        while run.health.problems() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert run.health.problems() == {}
+        assert caplog.records[-1].message == "camera: gives pictures again"
+        run.stop()
+
+
+def test_reasons_that_alternate_while_a_camera_is_away_are_said_once_each(caplog, monkeypatch):
+    def unplugged(_first_seq):
+        raise CameraError("no such camera")
+
+    def hung(_first_seq):
+        raise CameraError("does not answer")
+
+    monkeypatch.setattr("edge_node.camera.capture.FIRST_BACK_OFF_S", 0.01)
+    monkeypatch.setattr("edge_node.camera.capture.LAST_BACK_OFF_S", 0.01)
+    run = Run(*[unplugged, hung] * 3, gives(10**6, lost))
+    assert run.slot.get(20) is not None
+    run.stop()
+    assert [record.message.split(";")[0] for record in caplog.records] == ["camera: no such camera", "camera: does not answer"]
 
 
 def test_a_read_that_never_comes_back_is_left_behind():
