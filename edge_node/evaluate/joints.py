@@ -12,6 +12,8 @@ from edge_node.evaluate.truth import TruePerson
 
 LONGEST_LAG = 6
 """Lags beyond so many frames are not looked for."""
+LEAST_SHARE = 0.5
+"""Nor are lags at which less than this share of the motion lies side by side: of short stretches a few frames always agree somewhere."""
 LEAST_CORRELATION = 0.2
 """Motion that agrees less than this at its best lag has no lag that could be told."""
 
@@ -90,7 +92,8 @@ def lag_frames(stretches: Sequence[Stretch]) -> float:
     if limit == 0:
         return math.nan
     motions = [_Motion(m.velocity, m.acceleration, np.clip(m.found, -limit, limit)) for m in motions]
-    lags = list(range(-LONGEST_LAG, LONGEST_LAG + 1))
+    together = {lag: sum(motion.aligned(lag)[0].size for motion in motions) for lag in range(-LONGEST_LAG, LONGEST_LAG + 1)}
+    lags = [lag for lag, size in together.items() if size >= LEAST_SHARE * together[0]]
     values = [_correlation(motions, lag) for lag in lags]
     best = int(np.argmax(values))
     if values[best] < LEAST_CORRELATION or best in (0, len(values) - 1):

@@ -104,3 +104,10 @@ def test_who_does_not_move_has_no_lag():
 
 def test_motion_that_has_nothing_to_do_with_the_truth_has_no_lag():
     assert math.isnan(lag_frames([Stretch(motion(200, 0, 1), np.random.default_rng(0).normal(0, 1, (200, 17, 2)))]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_pan_too_short_for_a_lag_has_none(seed):
+    rng = np.random.default_rng(seed)
+    pan = rng.uniform(0, 1, (1, 17, 2)) + np.linspace(0, 0.2, 8)[:, None, None]
+    assert math.isnan(lag_frames([Stretch(pan, pan + rng.normal(0, 0.02, pan.shape))]))
