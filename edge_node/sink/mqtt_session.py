@@ -1,6 +1,7 @@
 """One connection to one broker, from CONNECT to its loss. A new connection is a new ``Session``, so nothing stale survives in it."""
 
 import contextlib
+import errno
 import itertools
 import logging
 import select
@@ -125,14 +126,17 @@ class Session:
         self._client = self._make_client()
 
     def open(self) -> None:
-        """Connect and log in. Raises ``OSError`` (unreachable, certificate) or ``RefusedError``."""
+        """Connect and log in. Raises ``OSError`` (unreachable, certificate, no thread left for it) or ``RefusedError``."""
         properties = None
         if self.protocol == "5":
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no types here
             properties.MaximumPacketSize = MAX_INCOMING_BYTES
         clean = {"clean_start": True} if self.protocol == "5" else {}
         self._client.connect(*self._address, keepalive=self._login.keepalive_s, properties=properties, **clean)  # type: ignore[arg-type] # mypy takes **clean for any of them
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, "the system has no thread left for it") from error
         if not self._connack.wait(ANSWER_TIMEOUT_S):
             self.close()
             raise RefusedError(f"gave no answer within {ANSWER_TIMEOUT_S:.0f} s")

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -56,6 +57,24 @@ def test_a_broker_lost_while_no_descriptor_is_left_is_found_again(mosquitto_with
 
         wait_for(said)
     broker.start()
+    node.online()
+    node.stop()
+
+
+def test_a_broker_lost_while_no_thread_is_left_is_found_again(mosquitto_with, sender, monkeypatch):
+    def none_for_the_network(thread):
+        if thread.name == "mqtt-network":
+            raise RuntimeError("can't start new thread")
+        started(thread)
+
+    broker, started = mosquitto_with(), threading.Thread.start
+    node = sender(f"mqtt.port={broker.port}")
+    node.online()
+    with monkeypatch.context() as at_the_limit:
+        at_the_limit.setattr(threading.Thread, "start", none_for_the_network)
+        broker.kill()
+        broker.start()
+        wait_for(lambda: "cannot be reached: the system has no thread left for it" in node.health.problems().get("mqtt", ""))
     node.online()
     node.stop()
 
