@@ -14,6 +14,7 @@ from edge_node.client import Client, ClientError, NodeView
 from edge_node.commands.argument_types import node_name, port, user_name
 from edge_node.errors import EXIT_FAILED, EXIT_OK
 from edge_node.log import harmless
+from edge_node.sink.certificate import file_trouble
 
 SETTLE_S = 1.5
 TERMINAL_INTERVAL_S = 0.25
@@ -89,7 +90,7 @@ def _client(arguments: argparse.Namespace) -> Client:
         try:
             tls = ssl.create_default_context(cafile=arguments.ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise ClientError(f"--ca-file {arguments.ca_file}: {error.strerror or error}") from None
+            raise ClientError(f"--ca-file {arguments.ca_file}: {file_trouble(error)}") from None
     return Client(
         arguments.host,
         arguments.port or (8883 if tls else 1883),

@@ -10,7 +10,7 @@ import time
 from edge_node.config.models import Broker, Mqtt, MqttTls
 from edge_node.errors import SinkError
 from edge_node.health import Health
-from edge_node.sink.certificate import load_own_certificate
+from edge_node.sink.certificate import file_trouble, load_own_certificate
 from edge_node.sink.mqtt_session import Listener, Login, MqttVersion, RefusedError, Session
 from edge_node.sink.mqtt_sizes import SizeLimit
 from edge_node.worker import Worker
@@ -180,22 +180,16 @@ def tls_context(config: Mqtt) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise SinkError(f"mqtt.tls.ca_file: {tls.ca_file}: {_file_trouble(error)}") from None
+        raise SinkError(f"mqtt.tls.ca_file: {tls.ca_file}: {file_trouble(error)}") from None
     if tls.certificate_file:
         try:
             load_own_certificate(context, tls.certificate_file, tls.key_file)
         except (OSError, ssl.SSLError) as error:
             files = f"{tls.certificate_file} with {tls.key_file or 'the key in it'}"
-            raise SinkError(f"mqtt.tls.certificate_file, key_file: {files}: {_file_trouble(error)}") from None
+            raise SinkError(f"mqtt.tls.certificate_file, key_file: {files}: {file_trouble(error)}") from None
     if tls.alpn:
         context.set_alpn_protocols(tls.alpn)
     return context
-
-
-def _file_trouble(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"not a PEM file that can be used ({error.reason or error})"
-    return error.strerror or str(error)
 
 
 def _advice(refusal: RefusedError, tls: MqttTls) -> str:

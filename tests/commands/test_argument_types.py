@@ -41,6 +41,11 @@ def test_seconds_are_more_than_none_and_can_be_waited_for(text: str, capsys: pyt
     assert f"{text!r} is not a number of seconds above 0" in capsys.readouterr().err
 
 
+def test_an_authority_that_is_no_certificate_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", "--once", "--ca-file", __file__]) == 1
+    assert capsys.readouterr().err == f"--ca-file {__file__}: not a PEM file that can be used (NO_CERTIFICATE_OR_CRL_FOUND)\n"
+
+
 @pytest.mark.parametrize(
     ("option", "text", "said"),
     [

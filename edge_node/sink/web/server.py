@@ -23,7 +23,7 @@ from websockets.http11 import Request, Response
 
 from edge_node.config.models import Web
 from edge_node.errors import SinkError
-from edge_node.sink.certificate import load_own_certificate
+from edge_node.sink.certificate import file_trouble, load_own_certificate
 from edge_node.sink.web.access import Access, Denied
 from edge_node.sink.web.listening import listening_sockets
 
@@ -248,7 +248,8 @@ class PageServer:
         try:
             load_own_certificate(context, self._config.certificate_file, self._config.key_file)
         except (OSError, ssl.SSLError) as error:
-            raise SinkError(f"web.certificate_file: {self._config.certificate_file} cannot be used: {error.strerror or error}") from None
+            files = " with ".join(file for file in (self._config.certificate_file, self._config.key_file) if file is not None)
+            raise SinkError(f"web.certificate_file: {files} cannot be used: {file_trouble(error)}") from None
         return context
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import re
 import resource
 import select
 import socket
@@ -318,6 +319,9 @@ def test_a_host_of_another_machine_is_told(serve: Serve) -> None:
 def test_a_certificate_that_cannot_be_used_is_told(serve: Serve) -> None:
     with pytest.raises(SinkError, match=r"web.certificate_file: /none.pem cannot be used"):
         serve("web.certificate_file=/none.pem")
+    told = f"web.certificate_file: {__file__} with /none.key cannot be used: "
+    with pytest.raises(SinkError, match=f"^{re.escape(told)}not a PEM file that can be used$"):
+        serve(f"web.certificate_file={__file__}", "web.key_file=/none.key")
 
 
 def test_a_viewer_gets_the_poses_as_they_come(serve: Serve, standing: Standing) -> None:
