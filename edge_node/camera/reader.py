@@ -41,7 +41,10 @@ class Reader:
         self.at_end = False
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="camera-reader", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._end(CameraError("the system has no thread left to read the camera"))
 
     @property
     def is_alive(self) -> bool:
@@ -56,7 +59,8 @@ class Reader:
     def leave(self, timeout_s: float) -> None:
         """Tell it to close its camera and end, which happens when its read comes back; wait for that so long at most."""
         self._left.set()
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         try:

@@ -104,6 +104,27 @@ def test_every_frame_of_a_file_arrives_and_the_slot_is_closed(shared):
     assert "720x1280 5 fps, 65 frames" in health.report().facts["camera"]
 
 
+def test_a_camera_lost_while_no_thread_is_left_is_opened_again(monkeypatch):
+    def none_for_cameras(thread):
+        if thread.name == "camera-reader":
+            raise RuntimeError("can't start new thread")
+        started(thread)
+
+    started = threading.Thread.start
+    run = Run(lambda seq: FailingCamera(seq, 3, lost), lambda seq: FailingCamera(seq, 10**6, lost))
+    assert run.slot.get(5) is not None
+    with monkeypatch.context() as at_the_limit:
+        at_the_limit.setattr(threading.Thread, "start", none_for_cameras)
+        deadline = time.monotonic() + 10
+        while "no thread left" not in run.health.problems().get("camera", "") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert run.health.problems()["camera"] == "the system has no thread left to read the camera"
+    assert run.error is None
+    assert run.slot.get(20) is not None
+    run.stop()
+
+
+
 def test_a_live_source_never_waits_and_what_it_drops_is_counted():
     slot, health = Latest(), Health()
     capture = Capture(CameraSettings(source="synthetic", fps=100.0, width=64, height=64), slot, health)
