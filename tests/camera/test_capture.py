@@ -124,7 +124,6 @@ def test_a_camera_lost_while_no_thread_is_left_is_opened_again(monkeypatch):
     run.stop()
 
 
-
 def test_a_live_source_never_waits_and_what_it_drops_is_counted():
     slot, health = Latest(), Health()
     capture = Capture(CameraSettings(source="synthetic", fps=100.0, width=64, height=64), slot, health)
