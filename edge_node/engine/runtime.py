@@ -78,7 +78,9 @@ def _load(name: str) -> Runtime:
     try:
         module = importlib.import_module(f"{_MODULES[name]}.interpreter")
     except (ImportError, OSError) as error:  # a wheel for another machine, a missing system library
-        raise EngineError(f"{_PACKAGES[name]} is installed but cannot be loaded: {error}") from error
+        package = _PACKAGES[name]
+        advice = f"pip install --force-reinstall {package}; it says {error}"
+        raise EngineError(f"{package} is installed but cannot be loaded: {advice}") from error
     return Runtime(name, _version(name), module.Interpreter, module.load_delegate)
 
 
