@@ -48,3 +48,23 @@ def ended_in_order_when_terminated() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals that would end the program in order do so behind this block: what it starts is then already known to what clears away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ending = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    ending = {number: handler for number, handler in ending.items() if callable(handler)}  # others end it at once, or never
+    came: list[int] = []
+    for number in ending:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in ending.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)

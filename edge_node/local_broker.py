@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_node.errors import SinkError
+from edge_node.interrupt import undisturbed
 from edge_node.temporary import temporary_folder
 
 _PLACES = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"
@@ -35,14 +36,17 @@ def local_broker() -> Iterator[int]:
         port = _free_port()
         configuration = folder / "mosquitto.conf"
         configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n{NO_DELAY}", encoding="ascii")
-        with (folder / "log").open("w+", encoding="utf-8") as output:
-            process = subprocess.Popen([program, "-c", str(configuration)], stdout=output, stderr=output)
-            try:
-                _wait_until_open(port, process, Path(output.name))
-                yield port
-            finally:
-                process.terminate()
-                process.wait()
+        with (folder / "log").open("w+", encoding="utf-8") as output, contextlib.ExitStack() as stack:
+            with undisturbed():
+                process = subprocess.Popen([program, "-c", str(configuration)], stdout=output, stderr=output)
+                stack.callback(_end, process)
+            _wait_until_open(port, process, Path(output.name))
+            yield port
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    process.wait()
 
 
 def _free_port() -> int:

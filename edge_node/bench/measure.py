@@ -17,7 +17,7 @@ import numpy as np
 from edge_node import __version__
 from edge_node.bench.loop import Alternated, Block, Loop, Seen, alternate, warm_up
 from edge_node.bench.process import NOTHING_USED, Machine, Usage, machine, rss_mb
-from edge_node.bench.subscriber import Subscriber
+from edge_node.bench.subscriber import subscriber
 from edge_node.camera.capture import has_end, is_lossless
 from edge_node.camera.source import shown
 from edge_node.config.load import ENVIRONMENT_PREFIX, override
@@ -138,7 +138,7 @@ def _measure(config: Config, port: int | None, runs: int, frames: int) -> Result
     seen = Seen()
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
-        subscriber = stack.enter_context(Subscriber(port, topic(config.node.name, "pose"))) if port else None
+        listening = stack.enter_context(subscriber(port, topic(config.node.name, "pose"))) if port else None
         loop = stack.enter_context(Loop(settings, engine, health, lambda lossless: list(_sinks(settings, health, engine, lossless))))
         warm_up(loop)
         used_mb = rss_mb()
@@ -148,7 +148,7 @@ def _measure(config: Config, port: int | None, runs: int, frames: int) -> Result
         measured = [alternate(loop, frames, whole, seen) for _ in range(runs)]
         allocated_kb = loop.allocated_kb()
         time.sleep(0.2)  # the last poses are on their way
-        arrivals = subscriber.arrivals_ns() if subscriber else {}
+        arrivals = listening.arrivals_ns() if listening else {}
     startup_s = statistics.median(_startup_s(config) for _ in range(min(runs, 3)))
     return _result(config, engine, _Measured(measured, seen.people, health, arrivals, used_mb, allocated_kb, startup_s))
 
@@ -281,10 +281,10 @@ def _startup_s(config: Config) -> float:
             start = time.perf_counter()
             _run_to_its_end(command)
             return time.perf_counter() - start
-        with Subscriber(config.mqtt.port, topic("bench-start", "pose")) as subscriber:
+        with subscriber(config.mqtt.port, topic("bench-start", "pose")) as listening:
             start_ns = time.monotonic_ns()
             _run_to_its_end(command)
-            arrivals = subscriber.arrivals_ns()
+            arrivals = listening.arrivals_ns()
     if not arrivals:
         raise EdgeNodeError("the node started for the benchmark published no pose")
     return (min(arrivals.values()) - start_ns) / 1e9

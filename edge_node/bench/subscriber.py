@@ -9,39 +9,45 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from edge_node.errors import EdgeNodeError
+from edge_node.interrupt import undisturbed
 
 START_S = 60.0
 
 
 class Subscriber:
-    """The child, seen from its parent. A context manager."""
+    """The child, seen from its parent."""
 
-    def __init__(self, port: int, topic: str) -> None:
-        command = [sys.executable, "-m", "edge_node.bench.subscriber", str(port), topic]
-        # In a process group of its own, which a Ctrl-C on the terminal does not reach: the child ends with its parent.
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
-
-    def __enter__(self) -> "Subscriber":
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.__exit__)  # also when a signal ends the program meanwhile
-            output = self._child.stdout
-            if output is None or output.readline().strip() != "ready":
-                raise EdgeNodeError("the subscriber of the benchmark did not come up")
-            stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._child.poll() is None:
-            self._child.kill()
-            self._child.wait()
+    def __init__(self, child: "subprocess.Popen[str]") -> None:
+        self._child = child
 
     def arrivals_ns(self) -> dict[int, int]:
         """Ends the child; sequence number to monotonic nanoseconds of each pose that came."""
         text, _ = self._child.communicate(timeout=START_S)
         return {int(seq): int(arrived) for seq, arrived in (line.split() for line in text.splitlines())}
+
+
+@contextlib.contextmanager
+def subscriber(port: int, topic: str) -> Iterator[Subscriber]:
+    """One that listens to ``topic`` at a broker on this machine while the context lasts. Raises ``EdgeNodeError`` when it does not start."""
+    command = [sys.executable, "-m", "edge_node.bench.subscriber", str(port), topic]
+    with contextlib.ExitStack() as stack:
+        with undisturbed():
+            # In a process group of its own, which a Ctrl-C on the terminal does not reach: the child ends with its parent.
+            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
+            stack.callback(_end, child)
+        if child.stdout is None or child.stdout.readline().strip() != "ready":
+            raise EdgeNodeError("the subscriber of the benchmark did not come up")
+        yield Subscriber(child)
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    if child.poll() is None:
+        child.kill()
+        child.wait()
 
 
 def main() -> int:
