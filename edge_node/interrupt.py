@@ -66,5 +66,5 @@ def undisturbed() -> Iterator[None]:
     finally:
         for number, handler in ending.items():
             signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+        for late in came:
+            signal.raise_signal(late)

@@ -32,7 +32,7 @@ class Subscriber:
 
 @contextlib.contextmanager
 def subscriber(port: int, topic: str) -> Iterator[Subscriber]:
-    """One that listens to ``topic`` at a broker on this machine while the context lasts. Raises ``EdgeNodeError`` when it does not start."""
+    """One that listens to ``topic`` at a broker of this machine while the context lasts. Raises ``EdgeNodeError`` if it does not start."""
     command = [sys.executable, "-m", "edge_node.bench.subscriber", str(port), topic]
     with contextlib.ExitStack() as stack:
         with undisturbed():
