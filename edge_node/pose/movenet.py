@@ -28,10 +28,12 @@ CLOSENESS_FLOOR = 0.05
 VOTING_REACH = 2
 """Cells on each side of the best one that vote on a joint's place."""
 
-_NEAR = np.mgrid[-VOTING_REACH : VOTING_REACH + 1, -VOTING_REACH : VOTING_REACH + 1].reshape(2, -1).T.astype(np.float32)
-"""The cells of a neighbourhood, float32 [25, 2]: rows and columns from its middle."""
+_NEAR = np.mgrid[-VOTING_REACH : VOTING_REACH + 1, -VOTING_REACH : VOTING_REACH + 1, 1:2].reshape(3, -1).T.astype(np.float32)
+"""The cells of a neighbourhood, float32 [25, 3]: rows and columns from its middle, and 1."""
 
 _AROUND = np.ones((3, 3), np.uint8)
+_BEFORE = np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0]], np.uint8)
+"""Of the cells around one, those that come before it when a map is read row by row."""
 _SIGN_BIT = np.uint8(0x80)
 
 Floats = NDArray[np.float32]
@@ -91,24 +93,15 @@ def _centre_map(heads: Heads) -> Floats:
 def _peaks(centre: Floats, threshold: float, most: int) -> tuple[Ints, Floats]:
     """Flat indices of the local maxima (3 x 3; the border counts) and their values, largest first.
 
-    Of a plateau only the first cell counts.
+    Of neighbours with the same value only the first counts.
     """
-    columns = centre.shape[1]
-    flat = centre.reshape(-1)
-    above = np.flatnonzero(flat >= threshold)
-    kept: list[int] = []
-    lower: set[int] = set()
-    # From the highest down, each cell rules out its neighbours. Rows are counted two cells longer, so that none is beside the next.
-    for cell in above[np.argsort(-flat[above], kind="stable")].tolist():
-        place = cell + 2 * (cell // columns)
-        if place not in lower:
-            kept.append(cell)
-            if len(kept) == most:
-                break
-        above_it, below_it = place - columns - 2, place + columns + 2
-        lower.update((above_it - 1, above_it, above_it + 1, place - 1, place + 1, below_it - 1, below_it, below_it + 1))
-    cells = np.array(kept, dtype=np.intp)
-    return cells, flat[cells]
+    is_peak = centre > cv2.dilate(centre, _BEFORE)
+    is_peak &= centre >= cv2.dilate(centre, _AROUND)
+    is_peak &= centre >= threshold
+    cells = np.flatnonzero(is_peak)
+    values = centre.reshape(-1)[cells]
+    order = np.argsort(-values, kind="stable")[:most]
+    return cells[order], values[order]
 
 
 def _joints(heads: Heads, cells: Ints) -> KeypointArray:
@@ -116,36 +109,52 @@ def _joints(heads: Heads, cells: Ints) -> KeypointArray:
     rows, columns, joints = heads.heatmap.values.shape
     if not cells.size:
         return np.zeros((0, joints, 3), np.float32)
-    rough_y, rough_x = _rough_places(heads, cells)
-    at_y, at_x = _best_cells(heads.heatmap, rough_y, rough_x)
+    best = _best_cells(heads.heatmap, _rough_places(heads, cells))
+    votes = _voted_places(heads, best)
     found = np.empty((cells.size, joints, 3), np.float32)
-    found[..., 1], found[..., 0] = _voted_places(heads, at_y, at_x)
-    found[..., :2] /= (columns, rows)
-    found[..., 2] = heads.heatmap.real(heads.heatmap.values[at_y, at_x, np.arange(joints)])
+    np.divide(votes[..., 1], columns, out=found[..., 0])
+    np.divide(votes[..., 0], rows, out=found[..., 1])
+    found[..., 2] = heads.heatmap.real(heads.heatmap.values.reshape(-1)[_flat(best, columns, joints)])
     return found
 
 
-def _voted_places(heads: Heads, at_y: Ints, at_x: Ints) -> tuple[Floats, Floats]:
-    """y and x, in cells, of joints whose best cells are ``at_y``, ``at_x`` [n, 17].
+def _voted_places(heads: Heads, best: Ints) -> Floats:
+    """Row and column float32 [n, 17, 2], in cells, of joints whose best cells are ``best`` [2, n, 17].
 
     Each cell of the neighbourhood votes for where its own offset points, with its heatmap value squared for weight: one
     offset is as coarse as its int8 step (0.2 cells), the vote is not. At the border the neighbourhood moves inwards. Source of
     the idea: Papandreou et al. 2017, "Towards Accurate Multi-person Pose Estimation in the Wild" (Hough voting of offsets).
     """
-    rows, columns, joints = heads.heatmap.values.shape
-    y = np.minimum(np.maximum(at_y, VOTING_REACH), rows - 1 - VOTING_REACH)
-    x = np.minimum(np.maximum(at_x, VOTING_REACH), columns - 1 - VOTING_REACH)
-    middle = (y * columns + x) * joints + np.arange(joints)
-    cells = middle[..., None] + _near_cells(columns, joints)
-    heatmap = heads.heatmap
-    weight = _squares(heatmap.scale, heatmap.zero_point, heatmap.logistic)[heatmap.values.reshape(-1).view(np.uint8)[cells]]
-    weight /= weight.sum(axis=-1, keepdims=True)
-    steps = heads.offset.values.reshape(-1, 2)[cells].astype(np.float32)
-    steps -= heads.offset.zero_point
-    steps *= heads.offset.scale
-    steps += _NEAR
-    moved = np.einsum("njk,njkc->njc", weight, steps)
-    return y + moved[..., 0], x + moved[..., 1]
+    heatmap, offset = heads.heatmap, heads.offset
+    rows, columns, joints = heatmap.values.shape
+    middle = np.maximum(best, VOTING_REACH)
+    np.minimum(middle, _limits(rows - VOTING_REACH, columns - VOTING_REACH), out=middle)
+    cells = _flat(middle, columns, joints)[..., None] + _near_cells(columns, joints)
+    weight = _squares(heatmap.scale, heatmap.zero_point, heatmap.logistic).take(heatmap.values.reshape(-1).view(np.uint8).take(cells))
+    steps = offset.values.reshape(-1).view(np.int16).take(cells).view(np.int8).reshape(*cells.shape, 2).astype(np.float32)
+    votes: Floats = np.matmul(weight[..., None, :], steps)[..., 0, :]
+    votes *= offset.scale
+    sums = np.matmul(weight, _NEAR)
+    votes += sums[..., :2]
+    votes /= sums[..., 2:]
+    votes -= offset.scale * offset.zero_point
+    votes += middle.transpose(1, 2, 0)
+    return votes
+
+
+def _flat(places: Ints, columns: int, joints: int) -> Ints:
+    """Index in a flat heatmap of a place [2, n, 17] for each joint."""
+    flat: Ints = places[0] * columns
+    flat += places[1]
+    flat *= joints
+    flat += np.arange(joints)
+    return flat
+
+
+@lru_cache(maxsize=4)
+def _limits(rows: int, columns: int) -> Ints:
+    """Last row and column of a map, [2, 1, 1]."""
+    return np.array([[[rows - 1]], [[columns - 1]]])
 
 
 @lru_cache(maxsize=4)
@@ -154,52 +163,49 @@ def _near_cells(columns: int, joints: int) -> Ints:
     return ((_NEAR[:, 0] * columns + _NEAR[:, 1]) * joints).astype(np.intp)
 
 
-def _rough_places(heads: Heads, cells: Ints) -> tuple[Floats, Floats]:
-    """y and x, in cells, float32 [n, 17]: where the regression from each centre puts each joint."""
+def _rough_places(heads: Heads, cells: Ints) -> Floats:
+    """Row and column, in cells, float32 [2, n, 17]: where the regression from each centre puts each joint."""
     rows, columns, channels = heads.regression.values.shape
-    steps = heads.regression.real(heads.regression.values.reshape(rows * columns, channels)[cells])
-    steps = steps.reshape(cells.size, channels // 2, 2)
-    row = cells[:, None] // columns
-    rough_y = steps[..., 0] + row.astype(np.float32)
-    rough_x = steps[..., 1] + (cells[:, None] - row * columns).astype(np.float32)
-    return np.minimum(np.maximum(rough_y, 0), rows - 1), np.minimum(np.maximum(rough_x, 0), columns - 1)
+    steps = heads.regression.real(heads.regression.values.reshape(rows * columns, channels).take(cells, axis=0))
+    rough = steps.reshape(cells.size, channels // 2, 2).transpose(2, 0, 1)
+    rough = rough + np.array(np.divmod(cells, columns), np.float32)[..., None]
+    np.maximum(rough, 0, out=rough)
+    return np.minimum(rough, _limits(rows, columns), out=rough)
 
 
-def _best_cells(heatmap: Quantised, rough_y: Floats, rough_x: Floats) -> tuple[Ints, Ints]:
-    """Row and column, [n, 17], of each joint's best cell; its rough place where the heatmap is empty."""
-    row, column, value = _candidates(heatmap)
-    weight = (row - rough_y[..., None]) ** 2
-    weight += (column - rough_x[..., None]) ** 2
+def _best_cells(heatmap: Quantised, rough: Floats) -> Ints:
+    """Row and column, [2, n, 17], of each joint's best cell; its rough place [2, n, 17] where the heatmap is empty."""
+    table = _candidates(heatmap)
+    away = table[:2, None] - rough[..., None]
+    away *= away
+    weight = away[0]
+    weight += away[1]
     np.sqrt(weight, out=weight)
     weight += DISTANCE_BIAS
-    np.divide(value, weight, out=weight)
-    best = weight.argmax(axis=-1)
-    joint = np.arange(value.shape[0])
-    missing = value[joint, best] <= 0
-    at_y = np.where(missing, rough_y, row[joint, best])
-    at_x = np.where(missing, rough_x, column[joint, best])
-    return np.rint(at_y).astype(np.intp), np.rint(at_x).astype(np.intp)
+    np.divide(table[2], weight, out=weight)
+    best = table[:, np.arange(rough.shape[2]), weight.argmax(axis=-1)]
+    return np.rint(np.where(best[2] <= 0, rough, best[:2])).astype(np.intp)
 
 
-def _candidates(heatmap: Quantised) -> tuple[Floats, Floats, Floats]:
-    """Row, column and value of the heatmap's local maxima above the floor: tables [17, m], filled up with zeros.
+def _candidates(heatmap: Quantised) -> Floats:
+    """Row, column and value of the heatmap's local maxima above the floor: float32 [3, 17, m], filled up with zeros.
 
     m is the count of the joint with the most.
     """
-    _, columns, joints = heatmap.values.shape
+    rows, columns, joints = heatmap.values.shape
     levels = heatmap.values.view(np.uint8) ^ _SIGN_BIT
     found = levels == cv2.dilate(levels, _AROUND)
     found &= levels >= _least_level(heatmap.scale, heatmap.zero_point, heatmap.logistic)
-    flat = np.flatnonzero(found)
-    joint = flat % joints
-    flat = flat[np.argsort(joint.astype(np.uint8), kind="stable")]
-    counts = np.bincount(joint, minlength=joints)
+    flat = np.flatnonzero(cv2.transpose(found.view(np.uint8).reshape(-1, joints)).view(np.bool_))  # joint by joint
+    starts = np.arange(joints + 1) * (rows * columns)
+    bounds = flat.searchsorted(starts)
+    counts = bounds[1:] - bounds[:-1]
     most = max(1, *counts.tolist())
-    place = np.arange(flat.size) + np.repeat(np.arange(joints) * most - np.cumsum(counts) + counts, counts)
-    cell = flat // joints
+    joint = np.arange(joints).repeat(counts)
+    cell = flat - starts[joint]
     row = cell // columns
+    place = np.arange(flat.size) + (np.arange(joints) * most - bounds[:-1])[joint]
     table = np.zeros((3, joints * most), np.float32)
     table[0, place], table[1, place] = row, cell - row * columns
-    table[2, place] = heatmap.real(heatmap.values.reshape(-1)[flat])
-    table = table.reshape(3, joints, most)
-    return table[0], table[1], table[2]
+    table[2, place] = heatmap.real(heatmap.values.reshape(-1)[cell * joints + joint])
+    return table.reshape(3, joints, most)
