@@ -23,8 +23,9 @@ def test_an_empty_run_is_refused(option: str) -> None:
     assert f"error: argument {option}: '0' is not a " in done.stderr
 
 
-def test_a_run_too_short_to_judge_says_so(shared: Shared) -> None:
-    done = soak("--frames", "300")
+@pytest.mark.parametrize("more", [(), ("--edgetpu",)])
+def test_a_run_too_short_to_judge_says_so(more: tuple[str, ...], shared: Shared) -> None:
+    done = soak("--frames", "300", *more)
     assert done.returncode == 1
     assert done.stderr.endswith(" samples, one every 5 s, are too few to say anything (after exit code 0; more --frames)\n")
     assert done.stdout == ""

@@ -84,10 +84,11 @@ class SimTpu:
             setattr(self.control, name, 0)
         self.control.present, self.control.device_type, self.control.runtime_version = 1, USB, 14
 
-    def think(self, cpu_model: Path, compiled_model: Path) -> None:
-        """Start the helper, so that outputs are the CPU model's heads instead of zeros."""
+    def think(self, cpu_model: Path, compiled_model: Path, *, remember: bool = False) -> None:
+        """Start the helper, so that outputs are the CPU model's heads instead of zeros; with ``remember`` each is computed once."""
         path = self.directory / "socket"
         words = [sys.executable, str(HERE / "helper.py"), str(path), str(cpu_model), str(compiled_model)]
+        words += ["remember"] if remember else []
         environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
         self._helper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
         assert self._helper.stdout is not None
@@ -109,7 +110,7 @@ def build_library(directory: Path, source: Path = HERE / "simtpu.c") -> Path:
 
 
 @contextmanager
-def simulated_tpu(cpu_model: Path | None = None, compiled_model: Path | None = None) -> Iterator[SimTpu]:
+def simulated_tpu(cpu_model: Path | None = None, compiled_model: Path | None = None, *, remember: bool = False) -> Iterator[SimTpu]:
     """A stand-in in a directory of its own, its environment in force for this process's children."""
     with tempfile.TemporaryDirectory(prefix="simtpu-") as directory:
         tpu = SimTpu(Path(directory))
@@ -117,7 +118,7 @@ def simulated_tpu(cpu_model: Path | None = None, compiled_model: Path | None = N
         os.environ.update(tpu.environment)
         try:
             if cpu_model and compiled_model:
-                tpu.think(cpu_model, compiled_model)
+                tpu.think(cpu_model, compiled_model, remember=remember)
             yield tpu
         finally:
             tpu.close()
