@@ -21,6 +21,16 @@ from edge_node.evaluate.run import SequenceResult, follow, result, together
 from edge_node.evaluate.sources import sequences_of
 from edge_node.models import EDGETPU_SUFFIX, is_path
 
+FRAMES, FIGURES = 60, 6
+_USED = {
+    "pictures": {"coco", "annotations", "limit", "protocol"},
+    "virtual": {"coco", "annotations", "limit", "frames"},
+    "crowd": {"coco", "annotations", "limit", "frames", "figures"},
+    "synthetic": {"frames", "figures"},
+    "clip": set[str](),
+}
+"""Which options count for what is measured; all others of these are told to be without effect."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
@@ -31,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stills.add_argument(
         "--protocol",
         choices=tuple(DEFAULT_INFERENCES),
-        default="people",
         help="boxes: each person's box is given; single: pictures of one person; people: everyone (default)",
     )
     sequences = parser.add_argument_group("sequences whose truth is known")
@@ -44,11 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sequences.add_argument(
         "--frames",
         type=positive,
-        default=60,
         metavar="N",
-        help="frames of each sequence made here (default: 60; virtual:cuts has 30 of each picture, whatever N)",
+        help=f"frames of each sequence made here (default: {FRAMES}; virtual:cuts has 30 of each picture, whatever N)",
     )
-    sequences.add_argument("--figures", type=positive, default=6, metavar="N", help="people of a crowd or of the drawn scene (default: 6)")
+    sequences.add_argument("--figures", type=positive, metavar="N", help=f"people of a crowd or of the drawn scene (default: {FIGURES})")
     parser.add_argument(
         "--max-inferences",
         type=positive,
@@ -65,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     if not (arguments.coco or arguments.sequence):
         raise UsageError("evaluate: nothing to measure on; give --coco DIR or --sequence WHAT")
+    _say_what_has_no_effect(arguments)
     settings = Settings(loader(arguments, _own_overrides(arguments)))
     _say_what_is_measured(settings.current.model)
     engine = create_unmixed_engine(settings.current.model)
@@ -74,6 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
         engine.close()
     print(json.dumps(report, indent=1) if arguments.json else text)
     return EXIT_OK
+
+
+def _say_what_has_no_effect(arguments: argparse.Namespace) -> None:
+    kind = (arguments.sequence or "pictures").partition(":")[0]
+    used = _USED.get(kind, _USED["clip"])
+    for option in sorted(set().union(*_USED.values()) - used):
+        if getattr(arguments, option) is not None:
+            of = f"--sequence {arguments.sequence}" if arguments.sequence else "annotated pictures"
+            print(f"--{option} has no effect on {of}", file=sys.stderr)
 
 
 def _say_what_is_measured(model: Model) -> None:
@@ -89,8 +107,9 @@ def _own_overrides(arguments: argparse.Namespace) -> list[str]:
 def _stills(arguments: argparse.Namespace, settings: Settings, engine: Engine) -> tuple[Report, str]:
     coco = _coco(arguments)
     pose = settings.current.pose
-    budget = pose.max_inferences or DEFAULT_INFERENCES[arguments.protocol]
-    measured = run_protocol(arguments.protocol, coco.pictures[: arguments.limit], engine, budget, _show_progress, pose=pose)
+    protocol = arguments.protocol or "people"
+    budget = pose.max_inferences or DEFAULT_INFERENCES[protocol]
+    measured = run_protocol(protocol, coco.pictures[: arguments.limit], engine, budget, _show_progress, pose=pose)
     _notice(measured.skipped)
     found = (measured, engine.description, len(coco.missing))
     return stills_json(*found), describe_stills(*found)
@@ -101,7 +120,8 @@ def _sequences(arguments: argparse.Namespace, settings: Settings, engine: Engine
     if arguments.coco:
         pictures = _readable(_coco(arguments).pictures[: arguments.limit])
     alone = settings.current.pose.max_people == 1
-    sequences = sequences_of(arguments.sequence, pictures, frames=arguments.frames, figures=arguments.figures, alone=alone)
+    frames, figures = arguments.frames or FRAMES, arguments.figures or FIGURES
+    sequences = sequences_of(arguments.sequence, pictures, frames=frames, figures=figures, alone=alone)
     runs, parts = [], list[SequenceResult]()
     for number, sequence in enumerate(sequences):
         _show_progress(number, len(sequences))

@@ -70,13 +70,13 @@ class UsbStick:
 
 @dataclass(frozen=True, slots=True)
 class PciModule:
-    """``node`` is /dev/apex_N, or ``None`` while no driver has taken the module. Temperatures in degrees Celsius."""
+    """``node`` is /dev/apex_N, or ``None`` while no driver has taken the module. Temperatures in °C; ``None``: cannot be read."""
 
     name: str
     node: Path | None
     accessible: bool
     temperature_c: float | None
-    trip_points_c: tuple[float, ...]
+    trip_points_c: tuple[float | None, ...]
 
     @property
     def description(self) -> str:
@@ -140,10 +140,11 @@ def fault_advice(hardware: Hardware, device: str = "") -> str:
 def heat_advice(hardware: Hardware) -> Reason | None:
     """What to do about a PCIe module that is near or beyond its first trip point, where it slows down; else ``None``."""
     for module in hardware.pci:
-        if module.temperature_c is None or not module.trip_points_c or module.temperature_c < module.trip_points_c[0] - 5:
+        first_c = next(iter(module.trip_points_c), None)
+        if module.temperature_c is None or first_c is None or module.temperature_c < first_c - 5:
             continue
         return Reason(
-            f"{module.name} is at {module.temperature_c:.0f} °C and slows down at {module.trip_points_c[0]:.0f} °C",
+            f"{module.name} is at {module.temperature_c:.0f} °C and slows down at {first_c:.0f} °C",
             "give it a heat sink or air, or set model.edgetpu_options Performance: Low",
         )
     return None
@@ -204,14 +205,13 @@ def _pci_modules(root: Path) -> tuple[PciModule, ...]:
         if not node.name.startswith("apex_"):
             continue
         sysfs = root / "sys/class/apex" / node.name
-        trips = (_millidegrees(sysfs / f"trip_point{i}_temp") for i in range(TRIP_POINTS))
         modules.append(
             PciModule(
                 node.name,
                 Path("/dev") / node.name,
                 _accessible(node),
                 _millidegrees(sysfs / "temp"),
-                tuple(trip for trip in trips if trip is not None),
+                tuple(_millidegrees(sysfs / f"trip_point{i}_temp") for i in range(TRIP_POINTS)),
             )
         )
     if not modules:

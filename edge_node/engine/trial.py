@@ -36,7 +36,7 @@ def try_unknown(found: FoundModel, runtime: Runtime, cache: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"damaged: one run does not end within {TRIAL_S:.0f} s") from error
     if child.returncode < 0:
-        raise ModelError(f"damaged: it crashes {runtime.title} ({signal.Signals(-child.returncode).name})")
+        raise ModelError(f"damaged: it crashes {runtime.title} ({signal.strsignal(-child.returncode)})")
     if child.returncode:
         raise ModelError((child.stderr.strip().splitlines() or ["it cannot be run"])[-1])
     try:

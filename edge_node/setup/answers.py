@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from edge_node.address import address
 from edge_node.config.files import commented_yaml
 from edge_node.config.keys import all_keys, json_value_of, value_of
 from edge_node.config.models import Config
@@ -38,8 +39,7 @@ def parse_broker(text: str) -> BrokerAddress:
 def broker_text(config: Config) -> str:
     """The address of the configured broker, as ``parse_broker`` reads it."""
     mqtt = config.mqtt
-    host = f"[{mqtt.host}]" if ":" in mqtt.host else mqtt.host
-    return f"{'mqtts://' if mqtt.tls.enabled else ''}{f'{mqtt.username}@' if mqtt.username else ''}{host}:{mqtt.port}"
+    return f"{'mqtts://' if mqtt.tls.enabled else ''}{f'{mqtt.username}@' if mqtt.username else ''}{address(mqtt.host, mqtt.port)}"
 
 
 def broker_values(address: BrokerAddress) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 
+from edge_node.address import address
 from edge_node.config.models import Broker, Mqtt, MqttTls
 from edge_node.errors import SinkError
 from edge_node.health import Health
@@ -99,7 +100,7 @@ class Link:
         try:
             session = Session(broker.host, broker.port, protocol, self._login, self._listener, max_payload_bytes=limit_bytes)
         except OSError as error:  # no descriptor is left
-            self._say_why_not(broker, _unreachable(f"{broker.host}:{broker.port}", error))
+            self._say_why_not(broker, _unreachable(address(broker.host, broker.port), error))
             return False
         try:
             session.open()

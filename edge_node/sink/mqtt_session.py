@@ -18,6 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_node.address import address
 from edge_node.errors import SinkError
 from edge_node.sink.messages import CONTENT_TYPE, SCHEMA_ID
 from edge_node.sink.mqtt_sizes import Unread
@@ -103,7 +104,7 @@ class Session:
     def __init__(
         self, host: str, port: int, protocol: MqttVersion, login: Login, listener: Listener, *, max_payload_bytes: int | None = None
     ) -> None:
-        self.place = f"{host}:{port}"
+        self.place = address(host, port)
         self.protocol = protocol
         self.unread = Unread()
         self.lost = threading.Event()

@@ -76,6 +76,14 @@ def test_a_module_tells_temperature_and_trip_points(root):
     assert heat_advice(find_hardware(root)) is None
 
 
+def test_a_trip_point_that_cannot_be_read_moves_no_other(root):
+    pci_module(root, temperature_c=83)
+    (root / "sys/class/apex/apex_0/trip_point0_temp").write_text("none\n")
+    (module,) = find_hardware(root).pci
+    assert module.trip_points_c == (None, 90.0, 95.0)
+    assert heat_advice(find_hardware(root)) is None
+
+
 def test_a_hot_module_gets_advice(root):
     pci_module(root, temperature_c=83)
     assert "apex_0 is at 83 °C and slows down at 85 °C" in str(heat_advice(find_hardware(root)))

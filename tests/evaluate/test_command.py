@@ -190,6 +190,14 @@ def test_the_drawn_scene_is_measured_with_the_built_in_model():
     assert json.loads(done.stdout)["recall"] > 0.5
 
 
+def test_options_that_count_for_something_else_are_told_to_be_without_effect():
+    words = ["--set", "model.name=marker", "--set", "model.threads=1"]
+    done = evaluate("--sequence", "synthetic", "--frames", 2, "--limit", 3, "--protocol", "boxes", *words)
+    assert done.returncode == 0
+    told = [f"--{option} has no effect on --sequence synthetic" for option in ("limit", "protocol")]
+    assert [line for line in done.stderr.splitlines() if "effect" in line] == told
+
+
 def test_a_clip_of_ones_own_is_measured(shared, tmp_path):
     keypoints = [360, 300, 2] * 17
     frames = [{"people": [{"id": 1, "keypoints": keypoints}]}] * 3

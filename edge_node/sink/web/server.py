@@ -21,6 +21,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from edge_node.address import address
 from edge_node.config.models import Web
 from edge_node.errors import SinkError
 from edge_node.sink.certificate import file_trouble, load_own_certificate
@@ -262,7 +263,7 @@ def _page_files() -> dict[str, bytes]:
 def _why_not(config: Web, error: OSError | UnicodeError) -> str:
     if isinstance(error, socket.gaierror | UnicodeError):  # UnicodeError: no name at all, such as a..b
         return f"web.host: unknown host {config.host}; {_HOST_ADVICE}"
-    reason = f"{config.host}:{config.port} cannot be listened on: {error.strerror or error}"
+    reason = f"{address(config.host, config.port)} cannot be listened on: {error.strerror or error}"
     if error.errno in (errno.EADDRINUSE, errno.EACCES):
         return f"web.port: {reason}; choose another port"
     return f"web.host: {reason}; {_HOST_ADVICE}"

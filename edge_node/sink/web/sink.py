@@ -12,6 +12,7 @@ import cv2
 import orjson
 
 from edge_node import __version__
+from edge_node.address import address
 from edge_node.config.models import Config
 from edge_node.config.settings import Settings
 from edge_node.data import Image, People, Region
@@ -55,7 +56,7 @@ class WebSink:
         """Listen. Raises ``SinkError`` when the port is taken or a certificate cannot be used."""
         port = self._server.start()
         scheme = "https" if self._config.certificate_file else "http"
-        log.info("live page: %s://%s:%d/", scheme, _bracketed(self._config.host), port)
+        log.info("live page: %s://%s/", scheme, address(self._config.host, port))
         self._health.fact("web_port", port)
 
     def deliver(self, people: People) -> None:
@@ -162,7 +163,3 @@ def _jpeg(image: Image) -> bytes:
 
 def _plain(report: dict[str, Any]) -> dict[str, Any]:
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in report.items()}
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
