@@ -27,6 +27,7 @@ from edge_node.data import Frame
 from edge_node.engine.create import create_engine
 from edge_node.errors import EXIT_FAILED, EXIT_OK, ConfigError, EdgeNodeError, SinkError
 from edge_node.health import NODE, Health
+from edge_node.memory import give_back
 from edge_node.models import find_model
 from edge_node.pose.estimator import Estimator
 from edge_node.sink import Sink
@@ -46,6 +47,8 @@ DRAIN_S = 60.0
 """At the end of a file the last poses may take so long to be delivered."""
 LOOK_S = 0.02
 """So often it is looked whether they were."""
+GIVE_BACK_S = 60.0
+"""So often freed memory is given back to the system."""
 
 
 class Wish(Enum):
@@ -81,6 +84,7 @@ class Node:
         self._frames: Latest[Frame] = Latest()
         self._sinks: list[SinkThread] = []
         self._logging = settings.current.log
+        self._gave_back_s = time.monotonic()
         web = settings.current.web
         self._wants_pictures = web.enabled and web.show_image
         self.restart_wanted = False
@@ -202,6 +206,9 @@ class Node:
         if wanted != self._logging:
             self._logging = wanted
             logging_setup.configure(wanted)
+        if time.monotonic() - self._gave_back_s >= GIVE_BACK_S:
+            self._gave_back_s = time.monotonic()
+            give_back()
 
     def _reload(self) -> None:
         self._notifier.reloading()

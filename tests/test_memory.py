@@ -1,0 +1,25 @@
+"""Memory that goes back to the system."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edge_node.memory import give_back
+
+BLOCKS, BLOCK_BYTES = 20_000, 3000
+
+
+def rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not os.confstr("CS_GNU_LIBC_VERSION"), reason="the C library is not glibc")
+def test_what_was_freed_between_things_that_stay_is_given_back() -> None:
+    blocks = [bytes(BLOCK_BYTES) for _ in range(BLOCKS)]
+    kept = blocks[:: BLOCKS // 10] + blocks[-1:]
+    del blocks
+    before = rss_bytes()
+    give_back()
+    assert before - rss_bytes() > BLOCKS * BLOCK_BYTES / 2
+    assert all(len(block) == BLOCK_BYTES for block in kept)
