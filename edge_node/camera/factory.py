@@ -12,10 +12,11 @@ log = logging.getLogger(__name__)
 
 
 def open_camera(settings: CameraSettings, first_seq: int = 0, health: Health | None = None) -> Camera:
-    """An open camera whose frames are numbered from ``first_seq``.
+    """An open camera whose frames are numbered from ``first_seq``; pictures that cannot be decoded are counted in ``health``.
 
     Raises ``CameraError`` when it cannot be opened now, ``SourceUnusableError`` when it never can.
     """
+    health = health or Health()
     source = sources.parse_source(settings.source)
     if isinstance(source, sources.Auto):
         source = choose()
@@ -28,9 +29,9 @@ def open_camera(settings: CameraSettings, first_seq: int = 0, health: Health | N
         case sources.Device(path):
             from edge_node.camera.v4l2 import DeviceCamera  # noqa: PLC0415 - imports OpenCV
 
-            return DeviceCamera(path, settings, first_seq)
+            return DeviceCamera(path, settings, first_seq, health)
         case sources.Stream():
-            return _open_stream(source, settings, first_seq)
+            return _open_stream(source, settings, first_seq, health)
         case sources.LocalPath(path):
             from edge_node.camera.files import open_path  # noqa: PLC0415 - imports OpenCV
 
@@ -56,15 +57,15 @@ def choose() -> sources.PiCamera | sources.Device:
     )
 
 
-def _open_stream(stream: sources.Stream, settings: CameraSettings, first_seq: int) -> Camera:
+def _open_stream(stream: sources.Stream, settings: CameraSettings, first_seq: int, health: Health) -> Camera:
     from edge_node.camera.files import VideoFile  # noqa: PLC0415 - imports OpenCV
     from edge_node.camera.stream import StreamCamera, is_finite, open_capture  # noqa: PLC0415 - the same
 
     capture = open_capture(stream, settings.stall_s)
     if not is_finite(capture):
-        return StreamCamera(stream, capture, settings, first_seq)
+        return StreamCamera(stream, capture, settings, first_seq, health)
     capture.release()
-    return VideoFile(stream.url, stream.shown, settings.model_copy(update={"realtime": True}), first_seq)
+    return VideoFile(stream.url, stream.shown, settings.model_copy(update={"realtime": True}), first_seq, health)
 
 
 def _name(source: sources.PiCamera | sources.Device) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 
-from edge_node.camera.opencv import Capture, RgbConverter, grab, name_of_video, read_picture
+from edge_node.camera.opencv import SKIPPED, Capture, RgbConverter, grab, name_of_video, read_picture
 from edge_node.camera.stamps import NS_PER_S, FileStamper, sleep_until
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
@@ -31,9 +31,10 @@ PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 class VideoFile:
     """A video file, open at its first frame. ``location`` is a path, or the address of a file on a web server."""
 
-    def __init__(self, location: str, shown: str, settings: CameraSettings, first_seq: int) -> None:
+    def __init__(self, location: str, shown: str, settings: CameraSettings, first_seq: int, health: Health) -> None:
         self._location, self._shown = location, shown
         self._loop, self.live = settings.loop, settings.realtime
+        self._health = health
         self._capture = self._open()
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = rate if 0 < rate < 1000 else settings.fps
@@ -60,7 +61,7 @@ class VideoFile:
                 continue
             image = self._converter.retrieve(self._capture)
             if image is None:
-                self._say_skipped()
+                self._note_skipped()
                 continue
             if self._pace:
                 began_ns = self._pace.wait_for(self._stamper.due_ns(position_ms))
@@ -83,7 +84,7 @@ class VideoFile:
         if bad is not None:
             for _ in range(bad):
                 self._frames_read += 1
-                self._say_skipped()
+                self._note_skipped()
             self._frames_read += 1
             return True
         if self._frames_read == 0:
@@ -97,8 +98,9 @@ class VideoFile:
             return ""
         return "; perhaps its index is at its end, and the server sends no parts of a file (Range): ffmpeg -movflags faststart"
 
-    def _say_skipped(self) -> None:
+    def _note_skipped(self) -> None:
         self._warn(f"frame {self._frames_read} cannot be decoded; skipped")
+        self._health.count(SKIPPED)
 
     def _warn(self, text: str) -> None:
         """Once, however often the file is played."""
@@ -131,7 +133,7 @@ class VideoFile:
 class PictureFolder:
     """Pictures in natural order of their names (``img2`` before ``img10``), as frames of ``camera.fps``; a single one is a still."""
 
-    def __init__(self, paths: list[Path], shown: str, settings: CameraSettings, first_seq: int, health: Health | None) -> None:
+    def __init__(self, paths: list[Path], shown: str, settings: CameraSettings, first_seq: int, health: Health) -> None:
         self._paths, self._shown = paths, shown
         self._loop, self.live = settings.loop, settings.realtime
         self._health = health
@@ -149,7 +151,7 @@ class PictureFolder:
 
     def read(self) -> Frame | None:
         """The next picture; with ``realtime`` when it is due, and without those that are late. One that cannot be read is skipped, said
-        once in the log, and counted as ``camera_skipped``.
+        once in the log, and counted.
         """
         while self._next < len(self._paths) or self._begin_again():
             began_ns = time.monotonic_ns()
@@ -197,8 +199,7 @@ class PictureFolder:
         if path not in self._warned_of:
             self._warned_of.add(path)
             log.warning("%s: not a picture that can be read; skipped", path)
-        if self._health:
-            self._health.count("camera_skipped")
+        self._health.count(SKIPPED)
 
 
 class _Pace:
@@ -238,7 +239,7 @@ def _size_px(capture: Capture) -> float:
     return width * height
 
 
-def open_path(path: Path, settings: CameraSettings, first_seq: int, health: Health | None) -> VideoFile | PictureFolder:
+def open_path(path: Path, settings: CameraSettings, first_seq: int, health: Health) -> VideoFile | PictureFolder:
     """A video, a picture or a folder of pictures. Raises ``SourceUnusableError``."""
     found = stat_of(path, SourceUnusableError)
     if found is None:
@@ -257,7 +258,7 @@ def open_path(path: Path, settings: CameraSettings, first_seq: int, health: Heal
         raise SourceUnusableError(f"{path}: the file is empty")
     if _is_picture(path):
         return PictureFolder([path], str(path), settings, first_seq, health)
-    return VideoFile(name_of_video(path, SourceUnusableError), str(path), settings, first_seq)
+    return VideoFile(name_of_video(path, SourceUnusableError), str(path), settings, first_seq, health)
 
 
 def pictures_in(folder: Path) -> list[Path]:

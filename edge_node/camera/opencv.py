@@ -17,6 +17,7 @@ from edge_node.camera.pool import ImagePool
 from edge_node.camera.stamps import LiveStamper
 from edge_node.data import Image
 from edge_node.filesystem import Refusal
+from edge_node.health import Health
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when
 
 Capture = Any
 """cv2.VideoCapture: OpenCV carries no type information for it that holds over its versions."""
+
+SKIPPED = "camera_skipped"
+"""Counts pictures that cannot be decoded."""
 
 BAD_IN_A_ROW = 25
 """After so many pictures that cannot be decoded, one after the other, nothing good is expected any more."""
@@ -76,17 +80,19 @@ def grab(capture: Capture, patience_s: float) -> int | None:
 
 
 class PassedOver:
-    """Pictures of a live source that cannot be decoded: they leave their numbers behind, and are told of once, for there may be many."""
+    """Pictures of a live source that cannot be decoded: they leave their numbers behind, are counted, and told of once."""
 
-    def __init__(self, shown: str, stamper: LiveStamper) -> None:
+    def __init__(self, shown: str, stamper: LiveStamper, health: Health) -> None:
         self._shown = shown
         self._stamper = stamper
+        self._health = health
         self._told = False
 
     def count(self, pictures: int) -> None:
         """So many were passed over."""
         for _ in range(pictures):
             self._stamper.skip()
+            self._health.count(SKIPPED)
         if pictures and not self._told:
             self._told = True
             log.warning("%s: some pictures cannot be decoded; they are skipped", self._shown)

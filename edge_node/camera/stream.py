@@ -14,6 +14,7 @@ from edge_node.camera.stamps import LiveStamper, StreamClock
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
 from edge_node.errors import CameraError
+from edge_node.health import Health
 
 OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
@@ -58,7 +59,7 @@ class StreamCamera:
 
     live = True
 
-    def __init__(self, stream: source.Stream, capture: Capture, settings: CameraSettings, first_seq: int) -> None:
+    def __init__(self, stream: source.Stream, capture: Capture, settings: CameraSettings, first_seq: int, health: Health) -> None:
         self._shown = stream.shown
         self._capture = capture
         self._clock = StreamClock() if stream.url.startswith("rtsp") else None
@@ -66,7 +67,7 @@ class StreamCamera:
         self._stamper = LiveStamper(first_seq)
         self._still = _StillWatch(settings.stall_s)
         self._patience_s = settings.stall_s / 2
-        self._passed_over = PassedOver(stream.shown, self._stamper)
+        self._passed_over = PassedOver(stream.shown, self._stamper, health)
         width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         self.description = f"{stream.shown} {width}x{height}"
 

@@ -11,6 +11,7 @@ from edge_node.camera.stamps import LiveStamper, plausible_monotonic_ns
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
 from edge_node.errors import CameraError
+from edge_node.health import Health
 
 RAW_BYTES_PER_S = 20_000_000
 """What USB 2 carries of uncompressed YUYV with some margin; above that MJPG is asked for."""
@@ -21,7 +22,7 @@ class DeviceCamera:
 
     live = True
 
-    def __init__(self, path: Path, settings: CameraSettings, first_seq: int) -> None:
+    def __init__(self, path: Path, settings: CameraSettings, first_seq: int, health: Health) -> None:
         device = devices.check_device(path)
         self._path = path
         self._capture: Capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
@@ -30,7 +31,7 @@ class DeviceCamera:
         self._ask_for(settings)
         self._converter = RgbConverter(settings.hflip, settings.vflip)
         self._stamper = LiveStamper(first_seq)
-        self._passed_over = PassedOver(str(path), self._stamper)
+        self._passed_over = PassedOver(str(path), self._stamper, health)
         self.description = f"{path} ({device.card}) {self._mode()}"
 
     def read(self) -> Frame | None:

@@ -15,6 +15,7 @@ from edge_node.config.settings import Settings
 from edge_node.data import Frame, Image, People
 from edge_node.errors import EXIT_OK, RecordingError, SinkError, SourceUnusableError, UsageError
 from edge_node.filesystem import are_same, is_folder
+from edge_node.health import Health
 from edge_node.recordings.draw import black, draw_people
 from edge_node.recordings.read import can_be_read_again, looks_like_recording, people_of, read_recording
 from edge_node.recordings.render import write_all
@@ -128,7 +129,7 @@ def _frames(path: Path, config: Config) -> Iterator[Frame]:
 
 
 def _clip(path: Path, config: Config) -> VideoFile | PictureFolder:
-    return open_path(path, config.camera.model_copy(update={"realtime": False, "loop": False}), 0, None)
+    return open_path(path, config.camera.model_copy(update={"realtime": False, "loop": False}), 0, Health())
 
 
 def _rate_and_length(path: Path) -> tuple[float, int]:

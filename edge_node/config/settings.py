@@ -106,6 +106,8 @@ class Settings:
         with self._lock:
             if key is not None:
                 _refuse_unless_live(key)
+                if key not in self._overlay:
+                    return
             overlay = {k: v for k, v in self._overlay.items() if key is not None and k != key}
             current = override(self._file, overlay)
             self._write_overlay(overlay)

@@ -53,14 +53,13 @@ class CutModel:
     Its outputs are, in this order, centre, heatmap, offset, regression: int8, each ``cells`` x ``cells`` x (1, 17, 34, 34)
     values, whatever their nominal shape; an Edge TPU's model has more outputs behind them. The first two are cut off before their
     logistic function where that is an operator of its own: of 256 values it can be looked up. Its input is [1, size, size, 3]:
-    int8 ``pixel - 128`` when ``signed_input``, else uint8. ``closeness`` (float32 [cells, cells]) is the model's constant
-    preference for the middle, where the file carries it; ``centre_weighted`` says whether it is multiplied into the centre.
-    ``edgetpu``: compiled for the Edge TPU.
+    uint8, or int8 ``pixel - 128``. ``closeness`` (float32 [cells, cells]) is the model's constant preference for the middle,
+    where the file carries it; ``centre_weighted`` says whether it is multiplied into the centre. ``edgetpu``: compiled for
+    the Edge TPU.
     """
 
     content: bytes
     input_size_px: int
-    signed_input: bool
     cells: int
     centre: Quantisation
     heatmap: Quantisation
@@ -171,7 +170,6 @@ def _layout(given: Tensor) -> Literal["single", "multi"]:
 def _cut_model(file: TfliteFile, stock: StockModel) -> CutModel:
     cells = stock.input_size_px // STRIDE
     found = _find_heads(file, cells)
-    source, signed_input = _source(file)
     tensors = tuple(_before_logistic(file, tensor) for tensor in found.tensors)
     for tensor, channels in zip(tensors, (1, KEYPOINTS, 2 * KEYPOINTS, 2 * KEYPOINTS), strict=True):
         head = file.tensors[tensor]
@@ -182,9 +180,8 @@ def _cut_model(file: TfliteFile, stock: StockModel) -> CutModel:
         for t, told in zip(tensors, found.tensors, strict=True)
     )
     return CutModel(
-        content=file.cut((source,), tensors + _also_written(file, tensors)),
+        content=file.cut((_source(file),), tensors + _also_written(file, tensors)),
         input_size_px=stock.input_size_px,
-        signed_input=signed_input,
         cells=cells,
         centre=centre,
         heatmap=heatmap,
@@ -264,8 +261,8 @@ def _find_heatmap(file: TfliteFile, cells: int) -> int:
     return dequantize.inputs[0] if dequantize else tensor
 
 
-def _source(file: TfliteFile) -> tuple[int, bool]:
-    """The tensor to feed, and whether it takes ``pixel - 128``: behind whatever only brings the pixels there."""
+def _source(file: TfliteFile) -> int:
+    """The tensor to feed: behind whatever only brings pixels to int8 ``pixel - 128``."""
     source = file.inputs[0]
     taken = file.tensors[source]
     if taken.dtype is not np.uint8:
@@ -273,11 +270,11 @@ def _source(file: TfliteFile) -> tuple[int, bool]:
     cast = _only_consumer(file, source, ("CAST",))
     quantize = _only_consumer(file, cast.outputs[0], ("QUANTIZE",)) if cast else None
     if quantize is None:
-        return source, False
+        return source
     behind = file.tensors[quantize.outputs[0]]
     if behind.dtype is np.int8 and behind.scale == 1.0 and behind.zero_point == -128:
-        return _behind_normalisation(file, quantize.outputs[0]), True
-    return source, False
+        return _behind_normalisation(file, quantize.outputs[0])
+    return source
 
 
 def _behind_normalisation(file: TfliteFile, source: int) -> int:

@@ -234,7 +234,7 @@ def test_a_video_whose_name_is_not_utf8_is_refused(tmp_path, shared):
     path = tmp_path / "caf\udce9.mp4"
     path.symlink_to(shared.clips / "squats.mp4")
     with pytest.raises(SourceUnusableError, match=r"the name of a video must be UTF-8"):
-        open_path(path, CameraSettings(), 0, None)
+        open_path(path, CameraSettings(), 0, Health())
 
 
 def test_a_raised_digit_in_the_name_of_a_picture_is_no_number(tmp_path):
@@ -273,11 +273,13 @@ def test_damaged_frames_of_a_video_are_skipped_and_said_and_those_behind_them_us
     for number in (5, 6, 12):
         content[pictures[number] : pictures[number + 1] - 8] = bytes(pictures[number + 1] - 8 - pictures[number])
     path.write_bytes(content)
+    health = Health()
     with caplog.at_level(logging.WARNING):
-        frames = frames_of(path)
+        frames = frames_of(path, health)
     assert [round(int(frame.image.mean()) / 10) for frame in frames] == [n for n in range(20) if n not in (5, 6, 12)]
     assert [frame.seq for frame in frames] == list(range(17))
     assert [record.message for record in caplog.records] == [f"{path}: frame {n} cannot be decoded; skipped" for n in (6, 7, 13)]
+    assert health.report().counters["camera_skipped"] == 3
 
 
 @pytest.mark.parametrize(

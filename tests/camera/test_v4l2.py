@@ -12,6 +12,7 @@ from edge_node.camera.opencv import BAD_IN_A_ROW
 from edge_node.camera.v4l2 import DeviceCamera
 from edge_node.config.models import Camera
 from edge_node.errors import CameraError
+from edge_node.health import Health
 
 DEVICE = Path("/dev/video0")
 
@@ -43,22 +44,28 @@ class Webcam:
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def health():
+    return Health()
+
+
+@pytest.fixture
+def opened(monkeypatch, health):
     def open_with(damaged: range) -> DeviceCamera:
         monkeypatch.setattr("edge_node.camera.devices.check_device", lambda path: VideoDevice(path, "uvcvideo", "webcam"))
         monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Webcam(damaged))
-        return DeviceCamera(DEVICE, Camera(source=str(DEVICE)), first_seq=0)
+        return DeviceCamera(DEVICE, Camera(source=str(DEVICE)), first_seq=0, health=health)
 
     return open_with
 
 
-def test_damaged_pictures_leave_their_numbers_behind_and_are_told_of_once(opened, caplog):
+def test_damaged_pictures_leave_their_numbers_behind_are_counted_and_told_of_once(opened, health, caplog):
     camera = opened(range(2, 5))
     frames = [camera.read() for _ in range(4)]
     assert [(frame.seq, int(frame.image[0, 0, 0])) for frame in frames] == [(0, 0), (1, 1), (5, 5), (6, 6)]
     assert [(r.levelno, r.message) for r in caplog.records] == [
         (logging.WARNING, "/dev/video0: some pictures cannot be decoded; they are skipped")
     ]
+    assert health.report().counters["camera_skipped"] == 3
 
 
 def test_a_camera_that_gives_nothing_else_is_lost(opened):

@@ -105,6 +105,11 @@ def test_reset_gives_back_the_files_values(tmp_path: Path) -> None:
     assert node.current == node.file
 
 
+def test_resetting_what_was_not_tuned_writes_nothing(tmp_path: Path) -> None:
+    settings(tmp_path).reset("pose.max_people")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"camera.source": "x"}', '{"pose.max_people": 99}', "\x00"])
 def test_an_overlay_that_does_not_fit_is_set_aside_and_the_file_holds(tmp_path: Path, text: str) -> None:
     overlay_file(tmp_path, NAME).write_text(text)

@@ -31,10 +31,16 @@ def edgetpu_bytes(shared) -> bytes:
     return (shared.models / EDGETPU_FILE).read_bytes()
 
 
+def input_dtype(cut: CutModel) -> type[np.generic] | None:
+    file = TfliteFile(cut.content)
+    return file.tensors[file.inputs[0]].dtype
+
+
 def test_the_cpu_model_is_cut_at_its_unweighted_heads(cpu_bytes):
     cut = read_model(cpu_bytes)
     assert isinstance(cut, CutModel)
-    assert (cut.input_size_px, cut.cells, cut.signed_input, cut.centre_weighted, cut.edgetpu) == (192, 48, True, False, False)
+    assert (cut.input_size_px, cut.cells, cut.centre_weighted, cut.edgetpu) == (192, 48, False, False)
+    assert input_dtype(cut) is np.int8
     assert (cut.centre.logistic, cut.heatmap.logistic, cut.offset.logistic, cut.regression.logistic) == (True, True, False, False)
     assert (cut.offset.scale, cut.offset.zero_point) == (pytest.approx(0.19978, rel=1e-4), -9)
     assert (cut.regression.scale, cut.regression.zero_point) == (pytest.approx(0.68844, rel=1e-4), -21)
@@ -45,7 +51,8 @@ def test_the_cpu_model_is_cut_at_its_unweighted_heads(cpu_bytes):
 def test_the_edge_tpu_model_is_cut_around_its_one_custom_operator(edgetpu_bytes):
     cut = read_model(edgetpu_bytes)
     assert isinstance(cut, CutModel)
-    assert (cut.edgetpu, cut.centre_weighted, cut.signed_input, cut.closeness) == (True, True, True, None)
+    assert (cut.edgetpu, cut.centre_weighted, cut.closeness) == (True, True, None)
+    assert input_dtype(cut) is np.int8
     file = TfliteFile(cut.content)
     assert [operator.kind for operator in file.operators] == ["edgetpu-custom-op"]
     assert file.inputs == file.operators[0].inputs
