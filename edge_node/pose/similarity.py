@@ -36,11 +36,13 @@ def extents_px(poses: KeypointArray, threshold: float) -> list[Box]:
     """The same for each of several poses [n, 17, 3]."""
     if len(poses) < 6:  # as many as numpy's calls take the time of
         return [extent_px(pose, threshold) for pose in poses]
-    counted = poses[..., 2:] >= threshold
-    counted |= counted.sum(axis=1, keepdims=True) < 3
-    lowest = poses[..., :2].min(axis=1, where=counted, initial=np.inf)
-    highest = poses[..., :2].max(axis=1, where=counted, initial=-np.inf)
-    return [(*low, *high) for low, high in zip(lowest.tolist(), highest.tolist(), strict=True)]
+    ends = np.empty((4, poses.shape[1], len(poses)), np.float32)  # x, y, -x, -y: one search for the lowest finds all four sides
+    ends[:2] = poses.T[:2]
+    np.negative(ends[:2], out=ends[2:])
+    left_out = poses.T[2] < threshold
+    left_out &= left_out.sum(axis=0, dtype=np.uint8) <= poses.shape[1] - 3
+    ends[:, left_out] = np.inf
+    return [(x0, y0, -x1, -y1) for x0, y0, x1, y1 in ends.min(axis=1).T.tolist()]
 
 
 def areas_px(poses: KeypointArray, threshold: float) -> Floats:

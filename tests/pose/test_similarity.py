@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.data import Pose
-from edge_node.pose.similarity import areas_px, extent_px, oks, suppress, suppress_parametric
+from edge_node.pose.similarity import areas_px, extent_px, extents_px, oks, suppress, suppress_parametric
 
 
 def pose(x=0.0, y=0.0, size=100.0, score=0.5):
@@ -46,3 +46,9 @@ def test_the_extent_is_of_the_joints_that_count():
     assert max(extent_px(keypoints, 0.2)) < 200
     keypoints[:, 2] = 0
     assert max(extent_px(keypoints, 0.2)) == 5000
+
+
+@given(st.integers(0, 12), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_the_extents_of_several_poses_are_those_of_each(count, threshold, seed):
+    poses = np.random.default_rng(seed).uniform((-500, -500, 0), (5000, 3000, 1), (count, 17, 3)).astype(np.float32)
+    assert extents_px(poses, threshold) == [extent_px(each, threshold) for each in poses]
