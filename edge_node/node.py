@@ -195,8 +195,8 @@ class Node:
             self._reload()
 
     def _tick(self) -> None:
-        report = self._health.report()
-        self._notifier.status(f"{report.fps:.1f} fps on {report.accelerator or 'nothing yet'}, {report.people} people")
+        health = self._health  # a whole report takes milliseconds, in which a pose would wait
+        self._notifier.status(f"{health.fps():.1f} fps on {health.accelerator or 'nothing yet'}, {health.people} people")
         self._health.fact("soc_temperature_c", soc.temperature_c())
         throttling = soc.throttling()
         if throttling:

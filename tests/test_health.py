@@ -2,7 +2,10 @@
 
 import threading
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_node.health import WINDOW, Health
 
@@ -15,6 +18,16 @@ def test_percentiles_are_of_the_latest_samples() -> None:
     assert invoke.p50_ms == pytest.approx(50, abs=3)
     assert invoke.p99_ms == pytest.approx(99, abs=1)
     assert invoke.max_ms == 100
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=WINDOW))
+def test_percentiles_lie_between_the_samples_as_numpy_has_them(samples: list[float]) -> None:
+    health = Health()
+    for ms in samples:
+        health.stage("invoke", ms)
+    invoke = health.report().stages["invoke"]
+    expected = (*np.percentile(samples, (50, 99)), max(samples))
+    assert (invoke.p50_ms, invoke.p99_ms, invoke.max_ms) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_problem_is_news_once_and_its_end_is_news_again() -> None:

@@ -41,7 +41,7 @@ def extents_px(poses: KeypointArray, threshold: float) -> list[Box]:
     np.negative(ends[:2], out=ends[2:])
     left_out = poses.T[2] < threshold
     left_out &= left_out.sum(axis=0, dtype=np.uint8) <= poses.shape[1] - 3
-    ends[:, left_out] = np.inf
+    np.copyto(ends, np.inf, where=left_out)
     return [(x0, y0, -x1, -y1) for x0, y0, x1, y1 in ends.min(axis=1).T.tolist()]
 
 
