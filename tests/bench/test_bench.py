@@ -66,10 +66,9 @@ def test_figures_hang_together(result):
     assert measured["beyond_bare_ms"]["p50"] < measured["end_to_end_ms"]["p50"]
 
 
-def test_beside_a_live_source_the_bare_models_rests_are_no_part_of_its_rate(result):
+def test_a_live_source_is_measured_at_its_own_rate(result):
     measured, _ = result
     assert measured["fps"] < 130  # the camera's 120
-    assert measured["bare_invoke_fps"] > 1.5 * measured["fps"]
 
 
 def test_the_text_says_what_each_thread_used_and_how_many_threads_run_the_model(result):
