@@ -40,6 +40,19 @@ def test_a_problem_is_news_once_and_its_end_is_news_again() -> None:
     assert health.problems() == {}
 
 
+def test_the_rate_and_the_last_frames_people_are_told_without_a_whole_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("edge_node.health.time.monotonic_ns", lambda: round(now_s * 1e9))
+    health = Health()
+    assert (health.fps(), health.people, health.accelerator) == (0.0, 0, "")
+    for people in range(31):
+        now_s += 0.05
+        health.frame(people, "cpu", {})
+    report = health.report()
+    assert health.fps() == report.fps == pytest.approx(20)
+    assert (health.people, health.accelerator) == (report.people, report.accelerator) == (30, "cpu")
+
+
 def test_a_fact_is_forgotten_with_none() -> None:
     health = Health()
     health.fact("soc_temperature_c", 48.5)
