@@ -57,7 +57,7 @@ def sampler_with(flags: int) -> Callable[..., Fill]:
 def one_vote() -> Iterator[None]:
     """One offset for each joint, as the model's own post-processing takes it."""
     movenet._near_cells.cache_clear()  # noqa: SLF001 - ablation takes a decision back
-    with patch.object(movenet, "_NEAR", np.zeros((1, 2), np.float32)):
+    with patch.object(movenet, "_NEAR", np.array([[0, 0, 1]], np.float32)):
         yield
     movenet._near_cells.cache_clear()  # noqa: SLF001 - as above
 
@@ -73,9 +73,9 @@ def set_to(module: Any, **values: Any) -> contextlib.AbstractContextManager[Any]
     return change
 
 
-def parametric(poses: Sequence[Any], threshold: float, _most_alike: float) -> list[int]:
+def parametric(poses: Sequence[Any], _threshold: float, _most_alike: float) -> list[int]:
     """Parametric NMS in the place of OKS NMS."""
-    return similarity.suppress_parametric(poses, threshold)
+    return similarity.suppress_parametric(poses)
 
 
 BOXES: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {

@@ -39,6 +39,7 @@ from edge_node.evaluate.truth import TrueFrame  # noqa: E402 - the same
 from edge_node.pose.attention import CROP_FACTOR, crop_of  # noqa: E402 - the same
 from edge_node.pose.movenet import decode  # noqa: E402 - the same
 from edge_node.pose.region import placed, sampler, to_frame, whole_frame  # noqa: E402 - the same
+from edge_node.pose.similarity import extent_px  # noqa: E402 - the same
 from edge_node.pose.skeleton import INDEX  # noqa: E402 - the same
 
 HIPS = [INDEX["left_hip"], INDEX["right_hip"]]
@@ -126,14 +127,14 @@ def single_pose(engine: Engine, image: Image, region: Region) -> KeypointArray:
 
 def perfect_crop(frame: TrueFrame, _last: KeypointArray | None) -> Region | None:
     """Around the one who is there."""
-    return crop_of(frame.people[0].keypoints_px, KNOWN, CROP_FACTOR) if frame.people else None
+    return crop_of(extent_px(frame.people[0].keypoints_px, KNOWN), CROP_FACTOR) if frame.people else None
 
 
 def last_crop(_frame: TrueFrame, keypoints_px: KeypointArray | None) -> Region | None:
     """As the node's, but from nothing else than the joints of the last frame; the whole frame again where half of them do not count."""
     if keypoints_px is None or 2 * np.count_nonzero(keypoints_px[:, 2] > COUNTS) < len(keypoints_px):
         return None
-    return crop_of(keypoints_px, COUNTS, CROP_FACTOR)
+    return crop_of(extent_px(keypoints_px, COUNTS), CROP_FACTOR)
 
 
 def tutorial_crop(frame: TrueFrame, keypoints_px: KeypointArray | None) -> Region | None:

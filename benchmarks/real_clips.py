@@ -35,6 +35,7 @@ from edge_node.health import Health  # noqa: E402 - the same
 from edge_node.pose.attention import CROP_FACTOR, crop_of  # noqa: E402 - the same
 from edge_node.pose.estimator import Estimator  # noqa: E402 - the same
 from edge_node.pose.finding import look  # noqa: E402 - the same
+from edge_node.pose.similarity import extent_px  # noqa: E402 - the same
 from edge_node.pose.skeleton import INDEX, KEYPOINTS  # noqa: E402 - the same
 
 STRETCHES = {
@@ -89,7 +90,7 @@ def _reference(engine: Engine, frame: Frame, pose: KeypointArray) -> KeypointArr
     """The median of what the model gives on crops around ``pose``; ``None`` when most show nobody."""
     chance = np.random.default_rng(frame.seq)
     mirrored = np.ascontiguousarray(frame.image[:, ::-1])
-    crop = crop_of(pose, COUNTS, CROP_FACTOR)
+    crop = crop_of(extent_px(pose, COUNTS), CROP_FACTOR)
     found = []
     for number in range(CROPS):
         side = crop.side_px * chance.uniform(1 - SCALE, 1 + SCALE)

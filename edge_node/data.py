@@ -21,6 +21,9 @@ Image = NDArray[np.uint8]
 KeypointArray = NDArray[np.float32]
 """float32 [17, 3]: x, y, score (0..1) of each COCO keypoint."""
 
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1, in pixels or normalised as the name says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -65,11 +68,12 @@ class Pose:
     """One body as the model saw it in one frame, before anybody said whose it is.
 
     ``keypoints_px``: float32 [17, 3], x and y in frame pixels, score 0..1. ``score`` orders poses by how likely they are a
-    person whose joints are right, 0..1.
+    person whose joints are right, 0..1. ``extent_px``: around the joints whose score counts.
     """
 
     keypoints_px: KeypointArray
     score: float
+    extent_px: Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Person:
 
     id: int
     score: float
-    box: tuple[float, float, float, float]
+    box: Box
     keypoints: KeypointArray
     predicted: bool = False
 

@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_node.data import Image
+from edge_node.data import Box, Image
 from edge_node.evaluate.coco import Annotation, AnnotationError, Picture
-from edge_node.evaluate.truth import Box
 from edge_node.pose.skeleton import EDGES, INDEX
 
 LEAST_HEIGHT_PX = 150

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_node.data import KeypointArray
+from edge_node.data import Box, KeypointArray
 from edge_node.evaluate.precision import require
-from edge_node.evaluate.truth import Box, TrueFrame, TruePerson
+from edge_node.evaluate.truth import TrueFrame, TruePerson
 from edge_node.pose.skeleton import SIGMAS
 
 SAME_PERSON_OKS = 0.5

@@ -6,13 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
-from edge_node.data import Image, KeypointArray
+from edge_node.data import Box, Image, KeypointArray
 
 FEWEST_VISIBLE = 5
 """Somebody of a crowd with fewer visible keypoints is hidden: nobody is asked to find them."""
-
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in frame pixels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from edge_node.data import Image
+from edge_node.data import Box, Image
 from edge_node.evaluate.coco import Annotation, AnnotationError, Picture
-from edge_node.evaluate.truth import Box, TrueFrame, TruePerson
+from edge_node.evaluate.truth import TrueFrame, TruePerson
 from edge_node.evaluate.warp import Affine, moved, noisy, similarity, warped
 
 FRAME_SIZE_PX = (640, 480)

@@ -1,12 +1,11 @@
 """Which squares of a frame to look at: the crops of the people that are followed, and squares that scan for others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-from edge_node.data import KeypointArray, Region
+from edge_node.data import Box, Region
 from edge_node.pose.region import whole_frame
-from edge_node.pose.similarity import extent_px
 
 CROP_FACTOR = 1.4
 """Side of a followed person's square, as a multiple of the longer side of the joints' extent (benchmarks/accuracy.md)."""
@@ -26,16 +25,14 @@ SCAN_OVERLAP = 1 / 3
 """Neighbouring scan tiles share at least so much of their side, so that nobody is cut by all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """A square to look at. ``track``: whose crop it is, a key of the tracker; ``None`` for a scanning square."""
 
     region: Region
     track: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """Somebody who is followed: where the middle of the body is expected and how large it is, in frame pixels.
 
     ``waited``: frames since they were last looked at; ``misses``: looks in a row that did not find them.
@@ -85,9 +82,9 @@ class Attention:
         return square
 
 
-def crop_of(keypoints_px: KeypointArray, threshold: float, factor: float) -> Region:
-    """The square around a person's joints."""
-    x0, y0, x1, y1 = extent_px(keypoints_px, threshold)
+def crop_of(extent_px: Box, factor: float) -> Region:
+    """The square around a person's joints, ``factor`` times as large as their extent."""
+    x0, y0, x1, y1 = extent_px
     return _square((x0 + x1) / 2, (y0 + y1) / 2, factor * max(x1 - x0, y1 - y0))
 
 

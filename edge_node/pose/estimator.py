@@ -125,10 +125,10 @@ def _model_ms(seen: Sequence[Seen]) -> dict[str, float]:
 
 
 def _person(track: Track, frame: Frame, config: Config) -> Person:
-    keypoints = track.keypoints_px.copy() if track.seen_now else track.expected_px(frame.media_ns)
+    keypoints = track.pose.keypoints_px.copy() if track.seen_now else track.expected_px(frame.media_ns)
     if config.smoothing.enabled:
         keypoints[:, :2] = track.filter.apply(keypoints, track.size_px, frame.media_ns, config.smoothing)
-    return _told(track.id, track.score, keypoints, frame, config, predicted=not track.seen_now)
+    return _told(track.id, track.pose.score, keypoints, frame, config, predicted=not track.seen_now)
 
 
 def _told(id_: int, score: float, keypoints_px: KeypointArray, frame: Frame, config: Config, *, predicted: bool) -> Person:

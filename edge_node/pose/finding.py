@@ -9,7 +9,7 @@ from edge_node.data import Image, KeypointArray, Pose, Region
 from edge_node.engine import Engine, Inference, ModelOutput
 from edge_node.pose.movenet import Finds, decode
 from edge_node.pose.region import Placement, placed, sampler, to_frame
-from edge_node.pose.similarity import suppress, suppress_parametric
+from edge_node.pose.similarity import extents_px, suppress, suppress_parametric
 
 CENTRE_THRESHOLD = 0.1
 """Least value of the centre head for a person."""
@@ -61,8 +61,9 @@ def poses_of(finds: Finds, place: Placement, threshold: float, nms: Nms) -> tupl
     """The people of a square, in frame pixels, the best first; several finds of one person are one."""
     keypoints_px = to_frame(finds.keypoints, place)
     scores = pose_scores(keypoints_px, finds, threshold)
-    poses = [Pose(k, s) for k, s in zip(keypoints_px, scores, strict=True)]
-    kept = suppress_parametric(poses, threshold) if nms == "parametric" else suppress(poses, threshold, DUPLICATE_OKS)
+    extents = extents_px(keypoints_px, threshold)
+    poses = [Pose(k, s, e) for k, s, e in zip(keypoints_px, scores, extents, strict=True)]
+    kept = suppress_parametric(poses) if nms == "parametric" else suppress(poses, threshold, DUPLICATE_OKS)
     return tuple(poses[i] for i in kept)
 
 

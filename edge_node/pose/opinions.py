@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_node.data import Pose
-from edge_node.pose.similarity import extent_px
+from edge_node.pose.similarity import pose_of, side_of
 
 NEAR_SIZES = 0.1
 """Two looks mean the same place of a joint when it is this near, as a share of the person's size."""
@@ -20,8 +20,7 @@ def joined(poses: Sequence[Pose], threshold: float) -> Pose:
     if len(poses) == 1:
         return poses[0]
     stack = np.stack([pose.keypoints_px for pose in poses])
-    x0, y0, x1, y1 = extent_px(stack[0], threshold)
-    reach_px = NEAR_SIZES * max(x1 - x0, y1 - y0, 1.0)
+    reach_px = NEAR_SIZES * side_of(poses[0].extent_px)
     away_px = np.linalg.norm(stack[:, None, :, :2] - stack[None, :, :, :2], axis=-1)
     near = away_px < reach_px
     support = (near * stack[None, :, :, 2]).sum(axis=1)
@@ -29,4 +28,4 @@ def joined(poses: Sequence[Pose], threshold: float) -> Pose:
     weights = near[best, :, np.arange(stack.shape[1])].T * (stack[..., 2] + np.float32(1e-6))
     keypoints_px = stack.mean(axis=0)
     keypoints_px[:, :2] = (stack[..., :2] * weights[..., None]).sum(axis=0) / weights.sum(axis=0)[:, None]
-    return Pose(keypoints_px, sum(pose.score for pose in poses) / len(poses))
+    return pose_of(keypoints_px, sum(pose.score for pose in poses) / len(poses), threshold)

@@ -71,10 +71,11 @@ def sampler(image: Image, place: Placement) -> Fill:
 
 def to_frame(keypoints: KeypointArray, place: Placement) -> KeypointArray:
     """Keypoints float32 [..., 17, 3] (x, y, score; 0..1 of the model's input) with x and y in frame pixels; a new array."""
-    moved = keypoints.copy()
-    for axis, span in enumerate((place.across, place.down)):
-        moved[..., axis] *= place.size_px * span.scale
-        moved[..., axis] += span.start - span.first * span.scale
+    across, down = place.across, place.down
+    stretch = np.array((place.size_px * across.scale, place.size_px * down.scale, 1), np.float32)
+    shift = np.array((across.start - across.first * across.scale, down.start - down.first * down.scale, 0), np.float32)
+    moved: KeypointArray = keypoints * stretch
+    moved += shift
     return moved
 
 

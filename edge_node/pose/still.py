@@ -1,18 +1,17 @@
 """Everyone in one picture without a before or after: look at the whole, then again where it promises most."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_node.data import Image, KeypointArray, Pose, Region
+from edge_node.data import Box, Image, Pose, Region
 from edge_node.engine import Engine
 from edge_node.pose.attention import crop_of, scan_squares
 from edge_node.pose.finding import DUPLICATE_OKS, Nms, Seen, look
 from edge_node.pose.opinions import joined
 from edge_node.pose.region import whole_frame
-from edge_node.pose.similarity import Box, areas_px, extent_px, oks, suppress
+from edge_node.pose.similarity import areas_px, oks, side_of, stacked, suppress
 from edge_node.pose.skeleton import KEYPOINTS
-from edge_node.pose.track import side_of
 
 MAX_INFERENCES = 9
 """So many looks a picture is worth where nobody says otherwise: nothing comes after it."""
@@ -79,7 +78,7 @@ class _Looking:
     def at(self, region: Region) -> list[_Find]:
         """Whoever is found in a square."""
         self.looks += look(self._engine, self._image, [region], self.threshold, self._nms)
-        return [_Find(p, side_of(extent_px(p.keypoints_px, self.threshold)) / region.side_px) for p in self.looks[-1].poses]
+        return [_Find(p, side_of(p.extent_px) / region.side_px) for p in self.looks[-1].poses]
 
 
 def find_people(
@@ -105,7 +104,7 @@ def pose_in_box(image: Image, engine: Engine, box_px: Box, *, threshold: float =
     side = BOX_FACTOR * max(x1 - x0, y1 - y0, 1.0)
     region = Region((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side)
     poses = look(engine, image, [region], threshold, nms)[0].poses
-    return max(poses, key=lambda p: p.score * _overlap(extent_px(p.keypoints_px, threshold), box_px), default=Pose(_nobody(), 0.0))
+    return max(poses, key=lambda p: p.score * _overlap(p.extent_px, box_px), default=_nobody())
 
 
 def _found(looking: _Looking, width_px: int, height_px: int, max_people: int | None) -> list[Pose]:
@@ -115,7 +114,7 @@ def _found(looking: _Looking, width_px: int, height_px: int, max_people: int | N
     while looking.may_go_on:
         chosen = max(_best(finds, looking.threshold)[:max_people], key=lambda f: f.promise, default=None)
         if chosen is not None and chosen.promise > (TILE_PROMISE if tiles else 0.0):
-            seen = looking.at(crop_of(chosen.pose.keypoints_px, looking.threshold, CROP_FACTOR))
+            seen = looking.at(crop_of(chosen.pose.extent_px, CROP_FACTOR))
             finds = _with_second_look(finds, chosen, seen, looking.threshold)
         elif tiles:
             finds += looking.at(tiles.pop(0))
@@ -132,7 +131,7 @@ def _in_several_opinions(looking: _Looking, poses: list[Pose]) -> list[Pose]:
             if not looking.may_go_on:
                 break
             pose = joined(said, looking.threshold)
-            seen = looking.at(crop_of(pose.keypoints_px, looking.threshold, factor))
+            seen = looking.at(crop_of(pose.extent_px, factor))
             same = _same_person(pose, seen, looking.threshold)
             if same is not None:
                 said.append(seen[same].pose)
@@ -149,7 +148,7 @@ def _tiles(width_px: int, height_px: int) -> list[Region]:
 def _best(finds: list[_Find], threshold: float) -> list[_Find]:
     """One find a person."""
     order = sorted(finds, key=lambda f: -f.worth)
-    ranked = [Pose(f.pose.keypoints_px, f.worth) for f in order]
+    ranked = [replace(f.pose, score=f.worth) for f in order]
     return [order[i] for i in suppress(ranked, threshold, DUPLICATE_OKS)]
 
 
@@ -167,8 +166,8 @@ def _same_person(pose: Pose, seen: list[_Find], threshold: float) -> int | None:
     """Which of the finds is the person of ``pose``, if any."""
     if not seen:
         return None
-    known = pose.keypoints_px[None]
-    alike = oks(np.stack([f.pose.keypoints_px for f in seen]), known, areas_px(known, threshold), threshold, 2.0)[:, 0]
+    finds = stacked([f.pose.keypoints_px for f in seen])
+    alike = oks(finds, pose.keypoints_px[None], areas_px([pose.extent_px]), threshold, 2.0)[:, 0]
     best = int(np.argmax(alike))
     return best if alike[best] > SAME_PERSON else None
 
@@ -182,5 +181,5 @@ def _overlap(a: Box, b: Box) -> float:
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
-def _nobody() -> KeypointArray:
-    return np.zeros((len(KEYPOINTS), 3), np.float32)
+def _nobody() -> Pose:
+    return Pose(np.zeros((len(KEYPOINTS), 3), np.float32), 0.0, (0.0, 0.0, 0.0, 0.0))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge_node.data import KeypointArray, Pose
-from edge_node.pose.similarity import Box
+from edge_node.pose.similarity import side_of
 from edge_node.pose.smoothing import BodyFilter
 
 PREDICT_AT_MOST_S = 0.4
@@ -35,17 +35,14 @@ ROUGH_LOOKS = 1
 class Track:
     """One person as the tracker knows them.
 
-    ``key`` is internal; ``id``, from 1, is given when the person is believed. ``extent``: of the joints that count.
-    ``size_px``: its longer side, following growth at once and shrinking slowly. ``waited``: frames since they were looked at;
+    ``key`` is internal; ``id``, from 1, is given when the person is believed. ``pose``: as they were found last. ``size_px``: the
+    longer side of its extent, following growth at once and shrinking slowly. ``waited``: frames since they were looked at;
     ``misses``: looks in a row that did not find them; ``blink``: these are so few that nothing is concluded from them.
     """
 
     key: int
-    keypoints_px: KeypointArray
-    score: float
+    pose: Pose
     seen_ns: int
-    extent: Box
-    size_px: float
     id: int = 0
     velocity_px_s: tuple[float, float] = (0.0, 0.0)
     waited: int = 0
@@ -56,7 +53,8 @@ class Track:
     filter: BodyFilter = field(default_factory=BodyFilter)
 
     def __post_init__(self) -> None:
-        self._points: list[list[float]] = self.keypoints_px.tolist()
+        self.size_px = side_of(self.pose.extent_px)
+        self._points: list[list[float]] = self.pose.keypoints_px.tolist()
 
     @property
     def in_view(self) -> bool:
@@ -69,13 +67,13 @@ class Track:
 
     def expected_px(self, now_ns: int) -> KeypointArray:
         """Where the joints should be by now, float32 [17, 3]."""
-        moved = self.keypoints_px.copy()
+        moved = self.pose.keypoints_px.copy()
         moved[:, :2] += np.array(self.way_px(now_ns), np.float32)
         return moved
 
     def expected_middle_px(self, now_ns: int) -> tuple[float, float]:
         """Where the middle of the joints' extent should be by now."""
-        x0, y0, x1, y1 = self.extent
+        x0, y0, x1, y1 = self.pose.extent_px
         x, y = self.way_px(now_ns)
         return (x0 + x1) / 2 + x, (y0 + y1) / 2 + y
 
@@ -84,8 +82,8 @@ class Track:
         ahead_s = min(self.unseen_s(now_ns), PREDICT_AT_MOST_S)
         return ahead_s * self.velocity_px_s[0], ahead_s * self.velocity_px_s[1]
 
-    def take(self, pose: Pose, extent: Box, now_ns: int, threshold: float) -> None:
-        """The person was found; ``extent`` is that of the pose."""
+    def take(self, pose: Pose, now_ns: int, threshold: float) -> None:
+        """The person was found."""
         elapsed_s = self.unseen_s(now_ns)
         trust = _trust(pose.score)
         if self.hits <= ROUGH_LOOKS:
@@ -95,8 +93,8 @@ class Track:
             self._learn_motion(points, elapsed_s, trust, threshold)
         self._points = points
         shrunk = self.size_px * math.exp(-SHRINK_PER_S * trust * elapsed_s)
-        self.size_px = max(side_of(extent), shrunk)
-        self.keypoints_px, self.extent, self.score, self.seen_ns = pose.keypoints_px, extent, pose.score, now_ns
+        self.size_px = max(side_of(pose.extent_px), shrunk)
+        self.pose, self.seen_ns = pose, now_ns
         self.hits += 1
         self.waited = self.misses = 0
         self.seen_now = True
@@ -134,9 +132,3 @@ def _trust(score: float) -> float:
     """How much a pose of this score may say of motion and size, 0..1."""
     low, high = TRUST_SCORES
     return min(max((score - low) / (high - low), 0.0), 1.0)
-
-
-def side_of(extent: Box) -> float:
-    """The longer side of an extent, in pixels; at least 1."""
-    x0, y0, x1, y1 = extent
-    return max(x1 - x0, y1 - y0, 1.0)

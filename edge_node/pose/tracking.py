@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from edge_node.data import KeypointArray, Pose
+from edge_node.data import Pose
 from edge_node.pose.attention import Wanted
-from edge_node.pose.similarity import Box, area_of, extents_px, oks
-from edge_node.pose.track import Track, side_of
+from edge_node.pose.similarity import area_of, areas_px, oks, side_of, stacked
+from edge_node.pose.track import Track
 
 _Table = list[list[float]]
 
@@ -43,24 +43,11 @@ RETURN_GROWTH = 1.8
 """... at most so many times larger or smaller."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """A find, and whose crop it was made in (a track's key; ``None`` in a scanning square)."""
 
     pose: Pose
     track: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Stranger:
-    """A find that is nobody's, and the extent of its joints."""
-
-    sighting: Sighting
-    extent: Box
-
-    @property
-    def pose(self) -> Pose:
-        return self.sighting.pose
 
 
 class Tracker:
@@ -102,20 +89,16 @@ class Tracker:
         self._name(now_ns, threshold)
         return [t for t in self._tracks if t.id and t.in_view]
 
-    def _assign(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[_Stranger]:
+    def _assign(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[Sighting]:
         """Gives each track its best find; returns the finds that are like nobody in view."""
-        if not sightings:
-            return []
-        poses = self._placed(sightings, now_ns)
-        extents = extents_px(poses[: len(sightings)], threshold)
-        if not self._tracks:
-            return [_Stranger(s, e) for s, e in zip(sightings, extents, strict=True)]
-        among, alike = self._likeness(poses, extents, threshold)
+        if not sightings or not self._tracks:
+            return list(sightings)
+        among, alike = self._likeness(sightings, now_ns, threshold)
         claimed, known = [False] * len(sightings), [False] * len(sightings)
         for find, track in self._claims(sightings, alike):
             if track.seen_now or claimed[find]:
                 continue
-            track.take(sightings[find].pose, extents[find], now_ns, threshold)
+            track.take(sightings[find].pose, now_ns, threshold)
             for other, row in enumerate(among):
                 if row[find] >= KNOWN:
                     known[other] = True
@@ -123,7 +106,7 @@ class Tracker:
         for who, track in enumerate(self._tracks):
             if not track.seen_now and not track.misses:
                 known = [k or row[who] >= KNOWN for k, row in zip(known, alike, strict=True)]
-        return [_Stranger(s, e) for s, e, k in zip(sightings, extents, known, strict=True) if not k]
+        return [s for s, k in zip(sightings, known, strict=True) if not k]
 
     def _claims(self, sightings: Sequence[Sighting], alike: Sequence[Sequence[float]]) -> list[tuple[int, Track]]:
         """The finds (by number) that may be somebody followed, and who; the likeliest first."""
@@ -136,47 +119,43 @@ class Tracker:
         ]
         return [(find, track) for _, find, track in sorted(claims, key=lambda claim: -claim[0])]
 
-    def _placed(self, sightings: Sequence[Sighting], now_ns: int) -> KeypointArray:
-        """The finds, and behind them everybody where they are expected; float32 [n + m, 17, 3]."""
-        each = [*(s.pose.keypoints_px for s in sightings), *(t.keypoints_px for t in self._tracks)]
-        poses = np.concatenate(each).reshape(len(each), -1, 3)  # for a handful several times as quick as np.stack
-        if self._tracks:
-            poses[len(sightings) :, :, :2] += np.array([t.way_px(now_ns) for t in self._tracks], np.float32)[:, None]
-        return poses
+    def _likeness(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> tuple[_Table, _Table]:
+        """Loose OKS of each of the finds with all of them, and with where each track is expected."""
+        count = len(sightings)
+        poses = [*(s.pose for s in sightings), *(t.pose for t in self._tracks)]
+        places = stacked([p.keypoints_px for p in poses])
+        places[count:, :, :2] += np.array([t.way_px(now_ns) for t in self._tracks], np.float32)[:, None]
+        alike = oks(places[:count], places, areas_px(p.extent_px for p in poses), threshold, LOOSENESS)
+        return alike[:, :count].tolist(), alike[:, count:].tolist()
 
-    def _likeness(self, poses: KeypointArray, extents: Sequence[Box], threshold: float) -> tuple[_Table, _Table]:
-        """Loose OKS of each of the finds with all of them, and with where each track is expected; ``poses`` as ``_placed`` gives them."""
-        areas = np.array([area_of(e) for e in (*extents, *(t.extent for t in self._tracks))], np.float32)
-        alike = oks(poses[: len(extents)], poses, areas, threshold, LOOSENESS)
-        return alike[:, : len(extents)].tolist(), alike[:, len(extents) :].tolist()
-
-    def _admit(self, strangers: Sequence[_Stranger], now_ns: int, max_people: int, threshold: float) -> None:
+    def _admit(self, strangers: Sequence[Sighting], now_ns: int, max_people: int, threshold: float) -> None:
         """Strangers, the most prominent first: somebody who was lost and comes back, or somebody new while there is room.
 
         In a crop of somebody's own only that person is looked for.
         """
-        new = sorted((s for s in strangers if s.pose.score >= NOTICE_SCORE), key=lambda s: -s.pose.score * math.sqrt(area_of(s.extent)))
-        taken: list[_Stranger] = []
+        new = sorted((s for s in strangers if s.pose.score >= NOTICE_SCORE), key=lambda s: -_prominence(s.pose))
+        taken: list[Pose] = []
         for stranger in new:
-            if any(_alike(stranger, t, threshold) >= KNOWN for t in taken):
+            if any(_alike(stranger.pose, t, threshold) >= KNOWN for t in taken):
                 continue
             back = self._who_comes_back(stranger, now_ns) if stranger.pose.score >= APPEAR_SCORE else None
             if back is not None:
-                back.take(stranger.pose, stranger.extent, now_ns, threshold)
-            elif stranger.sighting.track is not None or len(self._tracks) >= max_people:
+                back.take(stranger.pose, now_ns, threshold)
+            elif stranger.track is not None or len(self._tracks) >= max_people:
                 continue
             else:
-                self._follow(stranger, now_ns)
-            taken.append(stranger)
+                self._tracks.append(Track(self._next_key, stranger.pose, now_ns))
+                self._next_key += 1
+            taken.append(stranger.pose)
 
-    def _who_comes_back(self, stranger: _Stranger, now_ns: int) -> Track | None:
+    def _who_comes_back(self, stranger: Sighting, now_ns: int) -> Track | None:
         """The lost track this find may be, the nearest if several."""
-        x0, y0, x1, y1 = stranger.extent
+        x0, y0, x1, y1 = stranger.pose.extent_px
         near: list[tuple[float, Track]] = []
         for track in self._tracks:
-            if not track.misses or stranger.sighting.track not in (None, track.key):
+            if not track.misses or stranger.track not in (None, track.key):
                 continue
-            if not 1 / RETURN_GROWTH <= side_of(stranger.extent) / track.size_px <= RETURN_GROWTH:
+            if not 1 / RETURN_GROWTH <= side_of(stranger.pose.extent_px) / track.size_px <= RETURN_GROWTH:
                 continue
             x, y = track.expected_middle_px(now_ns)
             away = math.hypot((x0 + x1) / 2 - x, (y0 + y1) / 2 - y) / track.size_px
@@ -184,30 +163,27 @@ class Tracker:
                 near.append((away, track))
         return min(near, key=lambda n: n[0])[1] if near else None
 
-    def _follow(self, stranger: _Stranger, now_ns: int) -> None:
-        pose, extent = stranger.pose, stranger.extent
-        self._tracks.append(Track(self._next_key, pose.keypoints_px, pose.score, now_ns, extent, side_of(extent)))
-        self._next_key += 1
-
     def _name(self, now_ns: int, threshold: float) -> None:
         """An identity for everyone who is believed by now: their old one if they may be somebody who was lost."""
         company = any(t.id and t.seen_now for t in self._tracks)
         for track in list(self._tracks):
-            if track.id or track.score < (AT_ONCE_SCORE if company and track.hits < 2 else APPEAR_SCORE):
+            if track.id or track.pose.score < (AT_ONCE_SCORE if company and track.hits < 2 else APPEAR_SCORE):
                 continue
-            pose = Pose(track.keypoints_px, track.score)
-            back = self._who_comes_back(_Stranger(Sighting(pose, None), track.extent), now_ns)
+            back = self._who_comes_back(Sighting(track.pose, None), now_ns)
             if back is not None:
-                back.take(pose, track.extent, now_ns, threshold)
+                back.take(track.pose, now_ns, threshold)
                 self._tracks.remove(track)
             else:
                 track.id = self._next_id
                 self._next_id += 1
 
 
-def _alike(a: _Stranger, b: _Stranger, threshold: float) -> float:
-    area = np.array([area_of(b.extent)], np.float32)
-    return float(oks(a.pose.keypoints_px[None], b.pose.keypoints_px[None], area, threshold)[0, 0])
+def _prominence(pose: Pose) -> float:
+    return pose.score * math.sqrt(area_of(pose.extent_px))
+
+
+def _alike(a: Pose, b: Pose, threshold: float) -> float:
+    return float(oks(a.keypoints_px[None], b.keypoints_px[None], areas_px([b.extent_px]), threshold)[0, 0])
 
 
 def _count_look(track: Track, looked: set[int], now_ns: int) -> None:
@@ -223,7 +199,7 @@ def _keeps(track: Track, now_ns: int, *, paused: bool) -> bool:
     """Whoever was only noticed must stand the closer look; everybody else is remembered for a while, and as long as they wait for their
     turn to be looked at, which with few frames a second may be longer. ``paused``: there was no frame for that while.
     """
-    if not track.id and (track.misses or (track.hits >= 2 and track.score < APPEAR_SCORE)):
+    if not track.id and (track.misses or (track.hits >= 2 and track.pose.score < APPEAR_SCORE)):
         return False
     waits = bool(track.id) and not track.misses and not paused
     return waits or track.unseen_s(now_ns) <= FORGET_AFTER_S

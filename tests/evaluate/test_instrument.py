@@ -12,6 +12,7 @@ from edge_node.engine import Engine, StockPoses
 from edge_node.engine.cpu import open_cpu_engine
 from edge_node.evaluate.coco import Picture, read_coco
 from edge_node.evaluate.precision import average_precision
+from edge_node.pose.similarity import pose_of
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def stock_pose(engine: Engine, square: Image, left_px: float, top_px: float) -> 
         return output.keypoints[0].copy()
 
     y, x, score = engine.infer([fill], decode)[0].result.T
-    return Pose(np.stack([x * side + left_px, y * side + top_px, score], axis=1), float(score.mean()))
+    return pose_of(np.stack([x * side + left_px, y * side + top_px, score], axis=1), float(score.mean()), 0.2)
 
 
 def whole_frame(engine: Engine, image: Image) -> Pose:
@@ -59,7 +60,7 @@ def given_box(engine: Engine, image: Image, box: tuple[float, float, float, floa
     square = cv2.warpAffine(image, matrix, (engine.input_size_px,) * 2, flags=cv2.INTER_LINEAR)
     pose = stock_pose(engine, square, 0, 0)
     keypoints = pose.keypoints_px * (1 / scale, 1 / scale, 1) + (left, top, 0)
-    return Pose(keypoints.astype(np.float32), pose.score)
+    return pose_of(keypoints.astype(np.float32), pose.score, 0.2)
 
 
 def test_whole_frames_by_stock_output_measure_0_057(engine, pictures):

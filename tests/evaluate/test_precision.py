@@ -6,6 +6,7 @@ import pytest
 from edge_node.data import Pose
 from edge_node.evaluate.coco import Annotation
 from edge_node.evaluate.precision import average_precision
+from edge_node.pose.similarity import pose_of
 from edge_node.pose.skeleton import SIGMAS
 
 
@@ -20,7 +21,7 @@ def person(x: float = 100, crowd: bool = False, labelled: bool = True) -> Annota
 def pose(truth: Annotation, score: float = 0.9, off_px: float = 0.0) -> Pose:
     keypoints = truth.keypoints_px.copy()
     keypoints[:, 0] += off_px
-    return Pose(keypoints, score)
+    return pose_of(keypoints, score, 0.2)
 
 
 def test_the_truth_itself_is_perfect():

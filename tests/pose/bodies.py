@@ -3,6 +3,7 @@
 import numpy as np
 
 from edge_node.data import Pose
+from edge_node.pose.similarity import pose_of
 
 THRESHOLD = 0.2
 _HEAD = [(0, 4), (-2, 2), (2, 2), (-4, 3), (4, 3)]
@@ -15,4 +16,4 @@ _STANDING = np.array([*_HEAD, *_ARMS, *_LEGS], np.float32)
 def standing(x: float = 300.0, y: float = 300.0, height_px: float = 98.0, score: float = 0.6, joints: float = 0.8) -> Pose:
     """Somebody whose joints' extent has its middle at (x, y) and is ``height_px`` high. ``joints``: score of each joint."""
     points = (_STANDING - (0, 51)) * (height_px / 98) + (x, y)
-    return Pose(np.column_stack([points, np.full(17, joints)]).astype(np.float32), score)
+    return pose_of(np.column_stack([points, np.full(17, joints)]).astype(np.float32), score, THRESHOLD)

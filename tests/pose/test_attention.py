@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from edge_node.data import Region
 from edge_node.pose.attention import Attention, Wanted, crop_of, scan_squares
 from edge_node.pose.region import whole_frame
+from edge_node.pose.similarity import extent_px
 
 
 def person(key, x=100.0, *, waited=0, misses=0):
@@ -81,7 +82,7 @@ def test_a_person_at_a_desk_gets_a_square_without_hips():
     keypoints[:, :2] = (300, 470)
     keypoints[:7, :2] = [(320, 200), (330, 190), (310, 190), (345, 200), (295, 200), (380, 290), (260, 290)]
     keypoints[:7, 2] = 0.8
-    square = crop_of(keypoints, 0.2, 1.4)
+    square = crop_of(extent_px(keypoints, 0.2), 1.4)
     assert contains(square, 260, 290)
     assert contains(square, 345, 190)
     assert square.side_px < 250

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,12 +5,13 @@ from hypothesis import strategies as st
 
 from edge_node.data import Pose
 from edge_node.pose.opinions import joined
+from edge_node.pose.similarity import pose_of
 
 
 def pose(seed: int = 0, score: float = 0.5) -> Pose:
     random = np.random.default_rng(seed)
     keypoints = np.column_stack((random.uniform(0, 200, 17), random.uniform(0, 400, 17), np.full(17, score)))
-    return Pose(keypoints.astype(np.float32), score)
+    return pose_of(keypoints.astype(np.float32), score, 0.2)
 
 
 def moved(said: Pose, joint: int, by_px: float, score: float | None = None) -> Pose:
@@ -20,7 +19,7 @@ def moved(said: Pose, joint: int, by_px: float, score: float | None = None) -> P
     keypoints[joint, 0] += by_px
     if score is not None:
         keypoints[joint, 2] = score
-    return replace(said, keypoints_px=keypoints)
+    return pose_of(keypoints, said.score, 0.2)
 
 
 def test_a_single_opinion_is_the_pose_itself():

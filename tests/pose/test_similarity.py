@@ -3,19 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.data import Pose
-from edge_node.pose.similarity import areas_px, extent_px, extents_px, oks, suppress, suppress_parametric
+from edge_node.pose.similarity import areas_px, extent_px, extents_px, oks, pose_of, side_of, suppress, suppress_parametric
 
 
 def pose(x=0.0, y=0.0, size=100.0, score=0.5):
     rng = np.random.default_rng(5)
     keypoints = np.column_stack([x + size * rng.uniform(0, 0.5, 17), y + size * rng.uniform(0, 1, 17), np.full(17, 0.8)])
-    return Pose(keypoints.astype(np.float32), score)
+    return pose_of(keypoints.astype(np.float32), score, 0.2)
 
 
 def alike(a, b):
-    other = b.keypoints_px[None]
-    return float(oks(a.keypoints_px[None], other, areas_px(other, 0.2), 0.2)[0, 0])
+    return float(oks(a.keypoints_px[None], b.keypoints_px[None], areas_px([b.extent_px]), 0.2)[0, 0])
 
 
 def test_a_pose_is_wholly_like_itself():
@@ -32,7 +30,7 @@ def test_likeness_is_a_matter_of_size(scale, away):
     assert alike(pose(size=100 * scale), pose(away * scale, size=100 * scale)) == pytest.approx(alike(pose(), pose(away)), abs=0.02)
 
 
-@pytest.mark.parametrize("nms", [lambda poses: suppress(poses, 0.2, 0.5), lambda poses: suppress_parametric(poses, 0.2)])
+@pytest.mark.parametrize("nms", [lambda poses: suppress(poses, 0.2, 0.5), suppress_parametric])
 def test_of_finds_of_one_person_the_best_stays_and_others_are_left_alone(nms):
     poses = [pose(2, score=0.4), pose(300, score=0.3), pose(score=0.9), pose(1, 1, score=0.2)]
     assert nms(poses) == [2, 1]
@@ -52,3 +50,9 @@ def test_the_extent_is_of_the_joints_that_count():
 def test_the_extents_of_several_poses_are_those_of_each(count, threshold, seed):
     poses = np.random.default_rng(seed).uniform((-500, -500, 0), (5000, 3000, 1), (count, 17, 3)).astype(np.float32)
     assert extents_px(poses, threshold) == [extent_px(each, threshold) for each in poses]
+
+
+def test_the_size_is_the_longer_side_and_never_nothing():
+    assert side_of((0, 0, 30, 20)) == 30
+    assert side_of((0, 0, 20, 30)) == 30
+    assert side_of((5, 5, 5, 5)) == 1

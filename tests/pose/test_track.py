@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from edge_node.config.models import Smoothing
 from edge_node.data import Pose
-from edge_node.pose.similarity import extent_px
-from edge_node.pose.track import Track, side_of
+from edge_node.pose.similarity import pose_of
+from edge_node.pose.track import Track
 
 from .bodies import THRESHOLD, standing
 
@@ -19,15 +19,18 @@ def ns(seconds: float) -> int:
     return round(seconds * 1e9)
 
 
+def measured(pose: Pose) -> Pose:
+    """The pose with the extent of its joints as the test has changed them."""
+    return pose_of(pose.keypoints_px, pose.score, THRESHOLD)
+
+
 def track(pose: Pose | None = None) -> Track:
     """Somebody found at time 0."""
-    pose = pose or standing()
-    extent = extent_px(pose.keypoints_px, THRESHOLD)
-    return Track(1, pose.keypoints_px, pose.score, 0, extent, side_of(extent))
+    return Track(1, measured(pose or standing()), 0)
 
 
 def found(person: Track, pose: Pose, at_s: float) -> None:
-    person.take(pose, extent_px(pose.keypoints_px, THRESHOLD), ns(at_s), THRESHOLD)
+    person.take(measured(pose), ns(at_s), THRESHOLD)
 
 
 def walking(px_s: float = 100.0, seconds: float = 1.0) -> Track:
@@ -39,7 +42,7 @@ def walking(px_s: float = 100.0, seconds: float = 1.0) -> Track:
 
 
 def smoothed_px(person: Track, at_s: float) -> np.ndarray:
-    return person.filter.apply(person.keypoints_px, person.size_px, ns(at_s), Smoothing())
+    return person.filter.apply(person.pose.keypoints_px, person.size_px, ns(at_s), Smoothing())
 
 
 def test_the_rough_joints_of_the_first_look_do_not_hold_back_those_of_the_first_crop():
@@ -123,7 +126,7 @@ def test_motion_is_carried_on_for_four_tenths_of_a_second_then_the_person_is_exp
 def test_what_is_expected_is_a_copy():
     person = walking()
     person.expected_px(ns(1))[:] = 0
-    np.testing.assert_array_equal(person.keypoints_px, standing(400).keypoints_px)
+    np.testing.assert_array_equal(person.pose.keypoints_px, standing(400).keypoints_px)
 
 
 def test_each_look_that_misses_somebody_takes_a_fifth_of_their_motion():
@@ -174,12 +177,6 @@ def test_whoever_is_found_again_starts_afresh_in_all_counts_but_motion():
     person = missed(0.033, 0.1)
     person.waited = 3
     found(person, standing(score=0.4), 0.2)
-    assert (person.misses, person.waited, person.seen_now, person.score) == (0, 0, True, 0.4)
+    assert (person.misses, person.waited, person.seen_now, person.pose.score) == (0, 0, True, 0.4)
     assert person.unseen_s(ns(0.25)) == pytest.approx(0.05)
     assert person.hits == 2
-
-
-def test_the_size_is_the_longer_side_and_never_nothing():
-    assert side_of((0, 0, 30, 20)) == 30
-    assert side_of((0, 0, 20, 30)) == 30
-    assert side_of((5, 5, 5, 5)) == 1

@@ -41,8 +41,7 @@ class Room:
 
 
 def likeness(find: Pose, other: Pose, looseness: float = 2.0) -> float:
-    poses = other.keypoints_px[None]
-    return float(oks(find.keypoints_px[None], poses, areas_px(poses, THRESHOLD), THRESHOLD, looseness)[0, 0])
+    return float(oks(find.keypoints_px[None], other.keypoints_px[None], areas_px([other.extent_px]), THRESHOLD, looseness)[0, 0])
 
 
 def beside(other: Pose, alike: float, score: float, looseness: float = 2.0) -> Pose:
