@@ -108,11 +108,11 @@ class Node:
             stack.enter_context(StatusSocket(config.node.name, self._health, self._file))
             capture = Capture(config.camera, self._frames, self._health, attempted=self._notifier.watchdog)
             model = find_model(config.model.name, config.model.directory)
-            engine = create_engine(config.model, self._health, live=not capture.lossless, give_up=lambda: self._stop_asked)
+            live = not capture.lossless
+            engine = create_engine(config.model, self._health, live=live, give_up=lambda: self._stop_asked)
             stack.callback(engine.close)
             log.info("model: %s, %s", model.name, engine.description)
             self._start_sinks(lambda: About(model.name, model.sha256, engine.description, self._camera()), capture.lossless)
-            live = not capture.lossless
             estimator = Estimator(engine, self._settings, self._health, live=live, prepare_next=self._frames.make_room)
             workers = [
                 Worker("estimator", lambda: self._estimate(estimator), lambda error: self._ended("estimator", error)),
@@ -197,11 +197,11 @@ class Node:
     def _tick(self) -> None:
         health = self._health  # a whole report takes milliseconds, in which a pose would wait
         self._notifier.status(f"{health.fps():.1f} fps on {health.accelerator or 'nothing yet'}, {health.people} people")
-        self._health.fact("soc_temperature_c", soc.temperature_c())
+        health.fact("soc_temperature_c", soc.temperature_c())
         throttling = soc.throttling()
         if throttling:
-            self._health.fact("under_voltage", throttling.under_voltage)
-            self._health.fact("throttled", throttling.slowed)
+            health.fact("under_voltage", throttling.under_voltage)
+            health.fact("throttled", throttling.slowed)
         wanted = self._settings.current.log
         if wanted != self._logging:
             self._logging = wanted
