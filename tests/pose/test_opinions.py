@@ -35,6 +35,12 @@ def test_opinions_that_are_the_same_change_nothing(seed, count, score):
     assert together.score == pytest.approx(said.score)
 
 
+def test_the_extent_of_what_is_agreed_on_is_of_the_joints_that_count():
+    said = moved(pose(score=0.8), 9, 5000.0, score=0.1)
+    assert joined([said, said], 0.2).extent_px == pytest.approx(said.extent_px, abs=1e-3)
+    assert joined([said, said], 0.05).extent_px[2] > 5000
+
+
 def test_places_near_each_other_are_averaged_by_their_scores():
     said = moved(pose(), 9, 0.0, score=0.75)
     together = joined([said, moved(said, 9, 8.0, score=0.25)], 0.2)

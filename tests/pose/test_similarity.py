@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,6 +30,21 @@ def test_poses_grow_unlike_with_distance(away, more):
 @given(st.floats(0.1, 10), st.floats(0, 60))
 def test_likeness_is_a_matter_of_size(scale, away):
     assert alike(pose(size=100 * scale), pose(away * scale, size=100 * scale)) == pytest.approx(alike(pose(), pose(away)), abs=0.02)
+
+
+@pytest.mark.parametrize(("sure", "counted"), [(3, 3), (2, 17), (0, 17)])
+def test_a_pair_with_fewer_than_three_joints_that_count_is_compared_on_all(sure, counted):
+    a, b = pose(), pose()
+    a.keypoints_px[sure:, 2] = 0.1
+    b.keypoints_px[3:, :2] += 1000  # so only the first three are alike
+    assert alike(a, b) == pytest.approx(3 / counted)
+
+
+def test_of_finds_of_different_size_that_of_the_better_one_decides_how_near_is_near():
+    small, large = pose(10, 10, size=75), pose(size=100)
+    assert alike(small, large) > 0.5 > alike(large, small)
+    assert suppress([replace(small, score=0.3), replace(large, score=0.9)], 0.2, 0.5) == [1]
+    assert suppress([replace(small, score=0.9), replace(large, score=0.3)], 0.2, 0.5) == [0, 1]
 
 
 @pytest.mark.parametrize("nms", [lambda poses: suppress(poses, 0.2, 0.5), suppress_parametric])
