@@ -27,7 +27,7 @@ def _reason(error: EdgeTpuError, device: str, runtime: str, root: Path) -> Reaso
         return why_not_opened(find_hardware(root), device)
     if error.reason == "crash" and error.stage in {"build", "trial"}:
         return Reason(f"libedgetpu crashes under {runtime}: it was built for another TensorFlow Lite", INSTALL)
-    if error.reason in {"abort", "crash", "signal"} and error.stage == "library":
+    if error.reason in {"abort", "crash", "signal", "exit"} and error.stage == "library":
         return Reason(f"libedgetpu cannot be loaded: {error.text}", INSTALL)
     if (error.reason, error.stage) in DEVICE_FAULTS:
         text = f"the Edge TPU failed its trial: {error.text}" if error.reason == "error" else error.text

@@ -334,12 +334,13 @@ def test_a_damaged_library_is_not_called_absent(opened, tmp_path, monkeypatch):
     assert failure.value.reason == "wrong_library"
 
 
-def test_a_library_that_aborts_while_it_is_loaded_comes_with_advice(opened, tmp_path, monkeypatch):
-    source = tmp_path / "aborts.c"
-    source.write_text("#include <stdlib.h>\n__attribute__((constructor)) static void loaded(void) { abort(); }\n")
+@pytest.mark.parametrize(("end", "cause"), [("abort()", "abort"), ("exit(3)", "exit"), ("exit(0)", "exit")])
+def test_a_library_that_ends_the_process_while_it_is_loaded_comes_with_advice(opened, tmp_path, monkeypatch, end, cause):
+    source = tmp_path / "ends.c"
+    source.write_text(f"#include <stdlib.h>\n__attribute__((constructor)) static void loaded(void) {{ {end}; }}\n")
     build_library(tmp_path, source)
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-    with pytest.raises(EdgeTpuError, match=r"^libedgetpu cannot be loaded: .*\(abort\) at: library: install the libedgetpu package"):
+    with pytest.raises(EdgeTpuError, match=rf"^libedgetpu cannot be loaded: .*\({cause}\) at: library: install the libedgetpu package"):
         opened()
 
 
