@@ -84,8 +84,8 @@ def oks(a: KeypointArray, b: KeypointArray, area_px: Floats, threshold: float, l
     np.exp(x, out=x)
     counted = (np.minimum(a[:, None, :, 2], b[:, :, 2]) >= threshold).astype(np.float32)
     count = counted @ _SUM  # quicker than a sum along the last axis
-    if count.min(initial=3) < 3:
-        few = count < 3
+    few = count < 3
+    if few.any():
         counted[few] = 1
         count[few] = counted.shape[-1]
     x *= counted
