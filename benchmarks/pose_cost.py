@@ -100,7 +100,7 @@ def followed(pose: Pose, size: int) -> list[tuple[float, float, float]]:
             moved = pose.keypoints_px.copy()
             moved[:, 0] += person * size + number
             there = pose_of(moved, max(pose.score, NOTICE_SCORE), THRESHOLD)
-            sightings += [Sighting(there, x.track) for x in looks if inside(x.region, moved)]
+            sightings += [Sighting(there, x.track) for x in looks if x.track is None or inside(x.region, moved)]
         found = time.perf_counter()
         tracks = tracker.update(sightings, {x.track for x in looks if x.track is not None}, now_ns, PEOPLE, THRESHOLD)
         tracked = time.perf_counter()

@@ -11,12 +11,12 @@ import pytest
 from edge_node.config.load import override
 from edge_node.config.models import Config, Model
 from edge_node.config.settings import Settings
-from edge_node.data import Frame
 from edge_node.engine.cpu import open_cpu_engine
 from edge_node.evaluate.coco import read_image
 from edge_node.health import Health
 from edge_node.pose.estimator import Estimator
 from edge_node.pose.still import find_people, pose_in_box
+from tests.pose.conftest import clip
 
 
 def load() -> ModuleType:
@@ -44,6 +44,16 @@ def picture(shared):
     return read_image(shared.stills / "two_people.bmp")
 
 
+@pytest.fixture(scope="module")
+def pictures(shared):
+    return [read_image(path) for path in sorted((shared.coco / "images").glob("*.jpg"))[:3]]
+
+
+@pytest.fixture(scope="module")
+def frames(shared):
+    return list(clip(shared.clips / "people_one_by_one.mp4", first=150, last=175))
+
+
 @pytest.mark.parametrize("name", ablation.BOXES)
 def test_each_decision_about_a_given_box_changes_its_person_and_is_taken_again(picture, engine, name):
     height_px, width_px = picture.shape[:2]
@@ -58,16 +68,31 @@ def test_each_decision_about_a_given_box_changes_its_person_and_is_taken_again(p
     assert np.array_equal(pose_in_box(picture, engine, box_px).keypoints_px, shipped.keypoints_px)
 
 
+def found(pictures, engine):
+    """Everything that tells one way of looking at stills from another."""
+    stills = [find_people(picture, engine, 9) for picture in pictures]
+    return [(look.region, [(pose.score, pose.keypoints_px.tolist()) for pose in still.poses]) for still in stills for look in still.looks]
+
+
 @pytest.mark.parametrize("name", ablation.PEOPLE)
-def test_both_people_are_found_with_each_decision_about_squares_taken_back(picture, engine, name):
+def test_each_decision_about_squares_changes_who_is_found_and_is_taken_again(pictures, engine, name):
+    shipped = found(pictures, engine)
     with ablation.PEOPLE[name]():
-        assert sum(pose.score > 0.2 for pose in find_people(picture, engine, 4).poses) >= 2
+        other = found(pictures, engine)
+    assert (other == shipped) == (name == "as shipped")
+    assert found(pictures, engine) == shipped
+
+
+def followed(frames, engine, **keys):
+    estimator = Estimator(engine, Settings(partial(override, Config(), {"pose.max_people": 1, **keys})), Health())
+    return [[person.keypoints.tolist() for person in estimator.process(frame).people] for frame in frames]
 
 
 @pytest.mark.parametrize("name", ablation.SEQUENCE)
-def test_somebody_is_followed_with_each_decision_about_following_taken_back(picture, engine, name):
-    settings = Settings(partial(override, Config(), {"pose.max_people": 1}))
+def test_each_decision_about_following_changes_the_joints_and_is_taken_again(frames, engine, name):
+    shipped = followed(frames, engine)
+    assert all(len(people) == 1 for people in shipped)
     with ablation.SEQUENCE[name]():
-        estimator = Estimator(engine, settings, Health())
-        frames = [Frame(picture, number, number * 33_000_000, number * 33_000_000, number / 30) for number in range(1, 6)]
-        assert [len(estimator.process(frame).people) for frame in frames] == [1] * 5
+        other = followed(frames, engine, **{"smoothing.enabled": name != "smoothing off"})
+    assert (other == shipped) == (name == "as shipped")
+    assert followed(frames, engine) == shipped
