@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,11 @@ def test_what_was_freed_between_things_that_stay_is_given_back() -> None:
     give_back()
     assert before - rss_bytes() > BLOCKS * BLOCK_BYTES / 2
     assert all(len(block) == BLOCK_BYTES for block in kept)
+
+
+def test_tuples_that_python_keeps_for_later_are_given_back() -> None:
+    tuples = [tuple(n for n in range(3)) for _ in range(3000)]
+    del tuples
+    before = sys.getallocatedblocks()
+    give_back()
+    assert before - sys.getallocatedblocks() > 1000

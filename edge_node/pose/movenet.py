@@ -38,6 +38,7 @@ _SIGN_BIT = np.uint8(0x80)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
+Levels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,8 @@ def decode(output: ModelOutput, centre_threshold: float, max_finds: int) -> Find
     """Everyone whose centre is at least ``centre_threshold``, at most ``max_finds`` of them."""
     if isinstance(output, StockPoses):
         return _from_stock(output)
-    centre = _centre_map(output)
-    cells, scores = _peaks(centre, centre_threshold, max_finds)
-    return Finds(_joints(output, cells), scores)
+    centres, scores = _centres(output, centre_threshold, max_finds)
+    return Finds(_joints(output, centres), scores)
 
 
 def _from_stock(output: StockPoses) -> Finds:
@@ -76,50 +76,56 @@ def _squares(scale: float, zero_point: int, logistic: bool) -> Floats:
 
 
 @lru_cache(maxsize=8)
-def _least_level(scale: float, zero_point: int, logistic: bool) -> int:
-    """The lowest value, less -128, that is no less than ``HEATMAP_FLOOR`` and not the lowest of all, 1 to 255."""
+def _least_level(scale: float, zero_point: int, logistic: bool, least: float) -> int:
+    """The lowest level (see ``_levels``) whose value is no less than ``least`` and not the lowest of all, 1 to 255."""
     rising = real_values(scale, zero_point, logistic)[np.arange(-128, 128).astype(np.int8).view(np.uint8)]
-    return int(np.clip(np.searchsorted(rising, np.float32(HEATMAP_FLOOR)), 1, 255))
+    return int(np.clip(np.searchsorted(rising, np.float32(least)), 1, 255))
 
 
-def _centre_map(heads: Heads) -> Floats:
-    """The unweighted centre, float32 [rows, columns]."""
-    centre = heads.centre.real(heads.centre.values[..., 0])
+def _levels(head: Quantised) -> Levels:
+    """The stored values from 0 to 255, which OpenCV can compare; a higher level is a higher value, or the same."""
+    return head.values.view(np.uint8) ^ _SIGN_BIT
+
+
+def _centres(heads: Heads, threshold: float, most: int) -> tuple[Ints, Floats]:
+    """People's centres: cells, and how sure the unweighted centre is of each; the surest first."""
+    centre = heads.centre
     if heads.centre_weighted and heads.closeness is not None:
-        return (centre / np.maximum(heads.closeness, CLOSENESS_FLOOR)).astype(np.float32, copy=False)
-    return centre
+        unweighted = (centre.real(centre.values[..., 0]) / np.maximum(heads.closeness, CLOSENESS_FLOOR)).astype(np.float32, copy=False)
+        cells = _peaks(unweighted, threshold)
+        scores = unweighted.reshape(-1)[cells]
+    else:
+        cells = _peaks(_levels(centre)[..., 0], _least_level(centre.scale, centre.zero_point, centre.logistic, threshold))
+        scores = centre.real(centre.values.reshape(-1)[cells])
+    order = np.argsort(-scores, kind="stable")[:most]
+    return cells[order], scores[order]
 
 
-def _peaks(centre: Floats, threshold: float, most: int) -> tuple[Ints, Floats]:
-    """Flat indices of the local maxima (3 x 3; the border counts) and their values, largest first.
-
-    Of neighbours with the same value only the first counts.
-    """
+def _peaks(centre: Floats | Levels, least: float) -> Ints:
+    """Cells of the local maxima of at least ``least`` (3 x 3; the border counts), of neighbours with the same value only the first."""
     is_peak = centre > cv2.dilate(centre, _BEFORE)
     is_peak &= centre >= cv2.dilate(centre, _AROUND)
-    is_peak &= centre >= threshold
-    cells = np.flatnonzero(is_peak)
-    values = centre.reshape(-1)[cells]
-    order = np.argsort(-values, kind="stable")[:most]
-    return cells[order], values[order]
+    is_peak &= centre >= least
+    return np.flatnonzero(is_peak)
 
 
-def _joints(heads: Heads, cells: Ints) -> KeypointArray:
-    """Keypoints float32 [n, 17, 3] (x, y, score; 0..1 of the square) of the people whose centres are at ``cells``."""
-    rows, columns, joints = heads.heatmap.values.shape
-    if not cells.size:
+def _joints(heads: Heads, centres: Ints) -> KeypointArray:
+    """Keypoints float32 [n, 17, 3] (x, y, score; 0..1 of the square) of the people whose centres are in the cells ``centres``."""
+    heatmap = heads.heatmap
+    rows, columns, joints = heatmap.values.shape
+    if not centres.size:
         return np.zeros((0, joints, 3), np.float32)
-    best = _best_cells(heads.heatmap, _rough_places(heads, cells))
-    votes = _voted_places(heads, best)
-    found = np.empty((cells.size, joints, 3), np.float32)
-    np.divide(votes[..., 1], columns, out=found[..., 0])
-    np.divide(votes[..., 0], rows, out=found[..., 1])
-    found[..., 2] = heads.heatmap.real(heads.heatmap.values.reshape(-1)[_flat(best, columns, joints)])
+    best = _best_cells(heatmap, _rough_places(heads, centres))
+    places = _voted_places(heads, best)
+    found = np.empty((centres.size, joints, 3), np.float32)
+    np.divide(places[..., 1], columns, out=found[..., 0])
+    np.divide(places[..., 0], rows, out=found[..., 1])
+    found[..., 2] = heatmap.real(heatmap.values.reshape(-1)[_flat(best, joints)])
     return found
 
 
 def _voted_places(heads: Heads, best: Ints) -> Floats:
-    """Row and column float32 [n, 17, 2], in cells, of joints whose best cells are ``best`` [2, n, 17].
+    """Row and column float32 [n, 17, 2] of joints whose best cells are ``best`` [n, 17].
 
     Each cell of the neighbourhood votes for where its own offset points, with its heatmap value squared for weight: one
     offset is as coarse as its int8 step (0.2 cells), the vote is not. At the border the neighbourhood moves inwards. Source of
@@ -127,55 +133,33 @@ def _voted_places(heads: Heads, best: Ints) -> Floats:
     """
     heatmap, offset = heads.heatmap, heads.offset
     rows, columns, joints = heatmap.values.shape
-    middle = np.maximum(best, VOTING_REACH)
-    np.minimum(middle, _limits(rows - VOTING_REACH, columns - VOTING_REACH), out=middle)
-    cells = _flat(middle, columns, joints)[..., None] + _near_cells(columns, joints)
-    weight = _squares(heatmap.scale, heatmap.zero_point, heatmap.logistic).take(heatmap.values.reshape(-1).view(np.uint8).take(cells))
-    steps = offset.values.reshape(-1).view(np.int16).take(cells).view(np.int8).reshape(*cells.shape, 2).astype(np.float32)
+    middle = _inner_cells(rows, columns)[best]
+    near = _flat(middle, joints)[..., None] + _near_cells(columns, joints)
+    weight = _squares(heatmap.scale, heatmap.zero_point, heatmap.logistic).take(heatmap.values.reshape(-1).view(np.uint8).take(near))
+    steps = offset.values.reshape(-1).view(np.int16).take(near).view(np.int8).reshape(*near.shape, 2).astype(np.float32)
     votes: Floats = np.matmul(weight[..., None, :], steps)[..., 0, :]
     votes *= offset.scale
     sums = np.matmul(weight, _NEAR)
     votes += sums[..., :2]
     votes /= sums[..., 2:]
     votes -= offset.scale * offset.zero_point
-    votes += middle.transpose(1, 2, 0)
+    votes += _grid(rows, columns)[middle]
     return votes
 
 
-def _flat(places: Ints, columns: int, joints: int) -> Ints:
-    """Index in a flat heatmap of a place [2, n, 17] for each joint."""
-    flat: Ints = places[0] * columns
-    flat += places[1]
-    flat *= joints
-    flat += np.arange(joints)
-    return flat
-
-
-@lru_cache(maxsize=4)
-def _limits(rows: int, columns: int) -> Ints:
-    """Last row and column of a map, [2, 1, 1]."""
-    return np.array([[[rows - 1]], [[columns - 1]]])
-
-
-@lru_cache(maxsize=4)
-def _near_cells(columns: int, joints: int) -> Ints:
-    """What to add to a cell's flat index in a heatmap to come to each cell of its neighbourhood."""
-    return ((_NEAR[:, 0] * columns + _NEAR[:, 1]) * joints).astype(np.intp)
-
-
-def _rough_places(heads: Heads, cells: Ints) -> Floats:
-    """Row and column, in cells, float32 [2, n, 17]: where the regression from each centre puts each joint."""
+def _rough_places(heads: Heads, centres: Ints) -> Floats:
+    """Row and column float32 [2, n, 17]: where the regression from each centre puts each joint."""
     rows, columns, channels = heads.regression.values.shape
-    steps = heads.regression.real(heads.regression.values.reshape(rows * columns, channels).take(cells, axis=0))
-    rough = steps.reshape(cells.size, channels // 2, 2).transpose(2, 0, 1)
-    rough = rough + np.array(np.divmod(cells, columns), np.float32)[..., None]
+    steps = heads.regression.real(heads.regression.values.reshape(rows * columns, channels)[centres])
+    rough = np.ascontiguousarray(steps.reshape(centres.size, channels // 2, 2).transpose(2, 0, 1))
+    rough += _grid(rows, columns)[centres].T[..., None]
     np.maximum(rough, 0, out=rough)
-    return np.minimum(rough, _limits(rows, columns), out=rough)
+    return np.minimum(rough, _last(rows, columns), out=rough)
 
 
 def _best_cells(heatmap: Quantised, rough: Floats) -> Ints:
-    """Row and column, [2, n, 17], of each joint's best cell; its rough place [2, n, 17] where the heatmap is empty."""
-    table = _candidates(heatmap)
+    """Each joint's best cell [n, 17]; the one at its rough place [2, n, 17] where the heatmap is empty."""
+    cells, first, table = _candidates(heatmap)
     away = table[:2, None] - rough[..., None]
     away *= away
     weight = away[0]
@@ -183,29 +167,68 @@ def _best_cells(heatmap: Quantised, rough: Floats) -> Ints:
     np.sqrt(weight, out=weight)
     weight += DISTANCE_BIAS
     np.divide(table[2], weight, out=weight)
-    best = table[:, np.arange(rough.shape[2]), weight.argmax(axis=-1)]
-    return np.rint(np.where(best[2] <= 0, rough, best[:2])).astype(np.intp)
+    best = weight.argmax(axis=-1)
+    best += first[:-1]
+    empty = first[1:] == first[:-1]
+    if not empty.any():
+        chosen: Ints = cells[best]
+    else:
+        row, column = np.rint(rough).astype(np.intp)
+        chosen = np.where(empty, row * heatmap.values.shape[1] + column, np.append(cells, 0)[best])
+    return chosen
 
 
-def _candidates(heatmap: Quantised) -> Floats:
-    """Row, column and value of the heatmap's local maxima above the floor: float32 [3, 17, m], filled up with zeros.
+def _candidates(heatmap: Quantised) -> tuple[Ints, Ints, Floats]:
+    """The heatmap's local maxima above the floor, joint by joint.
 
-    m is the count of the joint with the most.
+    Their cells [c], the number of each joint's first among them [17], at the end c, and row, column and value as float32
+    [3, 17, m], filled up with zeros; m is the count of the joint with the most.
     """
     rows, columns, joints = heatmap.values.shape
-    levels = heatmap.values.view(np.uint8) ^ _SIGN_BIT
+    levels = _levels(heatmap)
     found = levels == cv2.dilate(levels, _AROUND)
-    found &= levels >= _least_level(heatmap.scale, heatmap.zero_point, heatmap.logistic)
+    found &= levels >= _least_level(heatmap.scale, heatmap.zero_point, heatmap.logistic, HEATMAP_FLOOR)
     flat = np.flatnonzero(cv2.transpose(found.view(np.uint8).reshape(-1, joints)).view(np.bool_))  # joint by joint
-    starts = np.arange(joints + 1) * (rows * columns)
-    bounds = flat.searchsorted(starts)
-    counts = bounds[1:] - bounds[:-1]
-    most = max(1, *counts.tolist())
-    joint = np.arange(joints).repeat(counts)
-    cell = flat - starts[joint]
-    row = cell // columns
-    place = np.arange(flat.size) + (np.arange(joints) * most - bounds[:-1])[joint]
+    joint, cells = np.divmod(flat, rows * columns)
+    first = joint.searchsorted(np.arange(joints + 1))
+    most = max(1, *(first[1:] - first[:-1]).tolist())
+    place = np.arange(flat.size) + (np.arange(joints) * most - first[:-1])[joint]
     table = np.zeros((3, joints * most), np.float32)
-    table[0, place], table[1, place] = row, cell - row * columns
-    table[2, place] = heatmap.real(heatmap.values.reshape(-1)[cell * joints + joint])
-    return table.reshape(3, joints, most)
+    row, column = _grid(rows, columns).T
+    table[0, place], table[1, place] = row[cells], column[cells]
+    table[2, place] = heatmap.real(heatmap.values.reshape(-1)[cells * joints + joint])
+    return cells, first, table.reshape(3, joints, most)
+
+
+def _flat(cells: Ints, joints: int) -> Ints:
+    """Index in a flat heatmap of the cells [n, 17], each for its joint."""
+    flat: Ints = cells * joints
+    flat += np.arange(joints)
+    return flat
+
+
+@lru_cache(maxsize=4)
+def _grid(rows: int, columns: int) -> Floats:
+    """Row and column of each cell of a map, float32 [cells, 2]."""
+    return np.mgrid[:rows, :columns].reshape(2, -1).T.astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _last(rows: int, columns: int) -> Floats:
+    """Last row and column of a map, float32 [2, 1, 1]."""
+    return np.array([[[rows - 1]], [[columns - 1]]], np.float32)
+
+
+@lru_cache(maxsize=4)
+def _inner_cells(rows: int, columns: int) -> Ints:
+    """For each cell of a map the nearest one whose neighbourhood lies within, [cells]."""
+    row, column = np.mgrid[:rows, :columns]
+    last_row, last_column = rows - 1 - VOTING_REACH, columns - 1 - VOTING_REACH
+    inner: Ints = row.clip(VOTING_REACH, last_row) * columns + column.clip(VOTING_REACH, last_column)
+    return inner.reshape(-1)
+
+
+@lru_cache(maxsize=4)
+def _near_cells(columns: int, joints: int) -> Ints:
+    """What to add to a cell's index in a flat heatmap to come to each cell of its neighbourhood, [25]."""
+    return ((_NEAR[:, 0] * columns + _NEAR[:, 1]) * joints).astype(np.intp)

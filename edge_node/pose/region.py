@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_node.data import Image, KeypointArray, Region
 from edge_node.engine import Fill
@@ -60,7 +59,7 @@ def sampler(image: Image, place: Placement) -> Fill:
     pixels = image[down.start : down.end, across.start : across.end]
     shape = (across.last - across.first, down.last - down.first)
 
-    def fill(target: NDArray[np.uint8]) -> None:
+    def fill(target: Image) -> None:
         if shape != (size, size) or not pixels.size:
             target.fill(0)
         if pixels.size:
