@@ -116,13 +116,56 @@ def test_nobody_is_found_in_empty_heads():
     assert finds.keypoints.shape == (0, 17, 3)
 
 
-def test_a_joint_without_any_heat_stays_at_its_rough_place_with_no_score():
+@pytest.mark.parametrize("beside", [[(0, 1)], [(1, -1)], [(1, 0)], [(1, 1)], [(0, 1), (1, 0), (1, 1)]])
+@pytest.mark.parametrize("lower", [0.0, 0.1])
+def test_a_centre_that_spreads_over_several_cells_is_one_person(beside, lower):
+    drawing = Drawing()
+    drawing.person(figure(24, 24, 16), (24, 24), 0.8)
+    for row, column in beside:
+        drawing.centre[24 + row, 24 + column] = round((0.8 - lower) * 256) - 128
+    finds = decode(drawing.heads(), 0.1, 5)
+    assert len(finds.centre) == 1
+    np.testing.assert_allclose(finds.keypoints[0, :, :2], figure(24, 24, 16) / CELLS, atol=HALF_STEP + 1e-3)
+
+
+@pytest.mark.parametrize(("steps", "found"), [(25, 0), (26, 1)])
+def test_a_centre_counts_from_the_threshold_on(steps, found):
+    drawing = Drawing()
+    drawing.person(figure(24, 24, 16), (24, 24), steps / 256)
+    assert len(decode(drawing.heads(), 0.1, 5).centre) == found
+
+
+@pytest.mark.parametrize("joint", [0, 9, 16])
+def test_a_joint_without_any_heat_stays_at_its_rough_place_with_no_score(joint):
+    drawing = Drawing()
+    drawing.person(figure(24, 24, 16), (24, 24))
+    drawing.heatmap[..., joint] = -128
+    finds = decode(drawing.heads(), 0.1, 5)
+    np.testing.assert_allclose(finds.keypoints[0, joint, :2], figure(24, 24, 16)[joint] / CELLS, atol=1.5 / CELLS)
+    assert finds.keypoints[0, joint, 2] == 0
+
+
+@pytest.mark.parametrize(("step", "least", "most"), [(-128, 0, 2.5), (127, CELLS - 3.5, CELLS - 1)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_rough_place_beyond_the_square_is_taken_to_its_border(step, least, most, axis):
     drawing = Drawing()
     drawing.person(figure(24, 24, 16), (24, 24))
     drawing.heatmap[..., 9] = -128
-    finds = decode(drawing.heads(), 0.1, 5)
-    np.testing.assert_allclose(finds.keypoints[0, 9, :2], figure(24, 24, 16)[9] / CELLS, atol=1.5 / CELLS)
-    assert finds.keypoints[0, 9, 2] == 0
+    drawing.regression[24, 24, 2 * 9 + axis] = step
+    place = decode(drawing.heads(), 0.1, 5).keypoints[0, 9, 1 - axis] * CELLS
+    assert least <= place <= most
+
+
+@pytest.mark.parametrize(("heat", "stays"), [(0.2, False), (0.4, True)])
+def test_a_joint_is_where_heat_and_nearness_to_its_rough_place_weigh_most(heat, stays):
+    """0.9 four cells away weighs 0.9 / (4 + 1.8) = 0.16; at the rough place 0.2 weighs 0.11 and 0.4 weighs 0.22."""
+    drawing = Drawing()
+    drawing.person(figure(24, 24, 16), (24, 24))
+    column, row = np.rint(figure(24, 24, 16)[9]).astype(int)
+    drawing.heatmap[row, column, 9] = round(heat * 256) - 128
+    drawing.heatmap[row + 4, column, 9] = round(0.9 * 256) - 128
+    y = decode(drawing.heads(), 0.1, 5).keypoints[0, 9, 1] * CELLS
+    assert bool(y < row + 2) == stays
 
 
 @pytest.mark.parametrize("logistic", [False, True])
