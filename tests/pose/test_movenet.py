@@ -116,8 +116,11 @@ def test_nobody_is_found_in_empty_heads():
     assert finds.keypoints.shape == (0, 17, 3)
 
 
-@pytest.mark.parametrize("beside", [[(0, 1)], [(1, -1)], [(1, 0)], [(1, 1)], [(0, 1), (1, 0), (1, 1)]])
-@pytest.mark.parametrize("lower", [0.0, 0.1])
+AFTER = [[(0, 1)], [(1, -1)], [(1, 0)], [(1, 1)], [(0, 1), (1, 0), (1, 1)]]
+BEFORE = [[(0, -1)], [(-1, 1)], [(-1, 0)], [(-1, -1)]]
+
+
+@pytest.mark.parametrize(("beside", "lower"), [*((cells, 0.0) for cells in AFTER), *((cells, 0.1) for cells in AFTER + BEFORE)])
 def test_a_centre_that_spreads_over_several_cells_is_one_person(beside, lower):
     drawing = Drawing()
     drawing.person(figure(24, 24, 16), (24, 24), 0.8)
