@@ -27,6 +27,8 @@ LONGEST_PAUSE_S = 86_400.0
 BESIDE_THE_NODE = ("node.name=replay", "mqtt.client_id=null", "homeassistant.enabled=false", "web.show_image=false")
 """The configuration is the real node's, which may run meanwhile: its name, its place at the broker and its device stay its own.
 Pictures are in no recording."""
+EVERY_MESSAGE = ("mqtt.pose=true", "mqtt.max_rate_hz=0", "mqtt.on_change=false", "mqtt.empty_rate_hz=0")
+"""What the node leaves out at its broker is in the recording, and wanted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Replay to the end; returns the exit code."""
     if not (arguments.mqtt or arguments.web):
         raise UsageError("replay: to where? give --mqtt, --web or both")
-    settings = Settings(loader(arguments, BESIDE_THE_NODE))
+    settings = Settings(loader(arguments, BESIDE_THE_NODE + EVERY_MESSAGE))
     logging_setup.configure(settings.current.log)
     if can_be_read_again(arguments.file):
         first_message(arguments.file)  # what is no recording is told before anything is connected

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ca-file", metavar="FILE", help="certificate authority, PEM; means --tls")
     parser.add_argument("--once", action="store_true", help="say how the nodes are now, and end")
     parser.add_argument("--json", action="store_true", help="print JSON: a list of nodes a line")
-    parser.epilog = "Exit code 0; with --once 1 when no node is online."
+    parser.epilog = "Goes on until Ctrl-C (exit code 130); with --once the exit code is 0, or 1 when no node is online."
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -291,7 +291,9 @@ class State(Section):
 class Record(Section):
     """Poses to a file."""
 
-    path: str | None = Field(None, min_length=1, description="Write every message as a JSON line to this file; - is standard output.")
+    path: str | None = Field(
+        None, min_length=1, description="Write every frame's pose message as a JSON line to this file; - is standard output."
+    )
     max_bytes: int = Field(0, ge=0, description="Start a new file beyond this size; 0 never does.")
     keep: int = Field(5, ge=1, le=1000, description="How many older files are kept.")
     max_age_s: float = Field(0.0, ge=0, description="Start a new file after so many seconds; 0 never does.")

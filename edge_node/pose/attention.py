@@ -19,7 +19,7 @@ MISSED_GROWTH_MOST = 1.8
 """... up to so many times its side."""
 
 SCAN_AT_LEAST_EVERY = 6
-"""When people in view use up the budget, one frame in so many (or, in a crowd, in as many as there are people) has a scan."""
+"""When people in view use up the budget, one frame in so many (or, in a crowd, in one more than there are people) has a scan."""
 
 SCAN_OVERLAP = 1 / 3
 """Neighbouring scan tiles share at least so much of their side, so that nobody is cut by all of them."""

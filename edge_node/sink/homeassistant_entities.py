@@ -17,7 +17,7 @@ from edge_node.sink.messages import topic
 Entity = dict[str, Any]
 
 _EXPIRE_INTERVALS = 3
-"""Health values are unknown when so many health messages did not come."""
+"""Health values are unavailable when so many health messages did not come."""
 _UNITS = {"hz": "Hz", "s": "s", "ms": "ms", "c": "°C", "fps": "fps"}
 _SHOWN = frozenset(
     {"mqtt.pose", "mqtt.max_rate_hz", "pose.score_threshold", "pose.max_people", "state.fall_sensitivity", "smoothing.enabled"}

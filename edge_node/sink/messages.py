@@ -109,7 +109,7 @@ class ModelInfo(TypedDict):
 
 
 class Info(TypedDict):
-    """What does not change while the node runs. Retained."""
+    """What the node is and how it is set; sent again when that changes. Retained."""
 
     v: Version
     ts: Timestamp

@@ -33,7 +33,7 @@ _POSE_EXPIRY_S = Mqtt().expiry_s
 _HEALTH_EXPIRY_S = health_expiry_s(Mqtt().health_interval_s)
 _TOPICS = {
     "status": _Topic("status", "status", "send", 1, True, None, "Whether the node is there; also its last will."),
-    "info": _Topic("info", "info", "send", 1, True, None, "What does not change while the node runs."),
+    "info": _Topic("info", "info", "send", 1, True, None, "What the node is and how it is set; sent again when that changes."),
     "health": _Topic("health", "health", "send", 0, True, _HEALTH_EXPIRY_S, "How the node does, every mqtt.health_interval_s."),
     "pose": _Topic(
         "pose", "pose", "send", 0, False, _POSE_EXPIRY_S, "Everybody in one processed frame. Newest wins: a slow line misses frames."

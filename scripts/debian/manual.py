@@ -69,7 +69,7 @@ def manual_page(date: str) -> str:
         lines += [".SS " + _escape(verb), _escape(summary[0].upper() + summary[1:] + ".")]
         for action in _actions(_verb_parser(verb)):
             lines += [".TP", f".B {_escape(_shown(action))}", _escape(_help(action))]
-    lines += [".SH EXIT STATUS", "0 fine, 1 failed, 2 wrong usage, 78 wrong configuration.", ".SH FILES"]
+    lines += [".SH EXIT STATUS", "0 fine, 1 failed, 2 wrong usage, 78 wrong configuration, 130 interrupted.", ".SH FILES"]
     files = {
         "/etc/edge-node/edge-node.yaml": "The configuration of the service, every key commented.",
         "/etc/credstore/edge-node.mqtt-password": "The password at the broker; readable by root alone.",

@@ -141,6 +141,17 @@ def test_replay_equals_the_recording_message_for_message(tmp_path, pack):
     assert [payload + b"\n" for payload in subscriber.payloads] == lines(150, 2)
 
 
+def test_replay_sends_every_message_whatever_the_real_node_leaves_out_at_its_broker(tmp_path, recording):
+    file = tmp_path / "node.yaml"
+    file.write_text("mqtt: {pose: false, max_rate_hz: 1, on_change: true, empty_rate_hz: 1}\n")
+    with local_broker() as port:
+        subscriber = Subscriber(port, "edge_node/v1/replay/pose")
+        assert replay(port, recording, "--speed", "0", "-c", str(file)) == 0
+        assert replay(port, recording, "--speed", "0", "-c", str(file), "--set", "mqtt.pose=false") == 0
+        subscriber.close()
+    assert len(subscriber.payloads) == 30
+
+
 def test_replay_serves_the_live_page_with_the_recorded_poses(tmp_path):
     path = write_recording(tmp_path / "a.jsonl", count=90)
     with socket.socket() as probe:

@@ -282,14 +282,15 @@ def test_the_example_access_list_lets_a_node_do_its_work_and_nothing_more(strict
     assert not viewer.of("#", node="n2")
 
 
-def test_with_the_example_access_list_requests_are_answered_below_result(strict, ear_at, sender, monkeypatch):
+@pytest.mark.parametrize("key", ["mqtt.max_rate_hz", "mqtt/max_rate_hz"])
+def test_with_the_example_access_list_requests_are_answered_below_result(key, strict, ear_at, sender, monkeypatch):
     monkeypatch.setenv("EDGE_NODE_MQTT_PASSWORD", "secret")
     operator = ear_at(strict.port, options={"username": "operator", "password": "secret"})
     sender(f"mqtt.port={strict.port}", "mqtt.username=n1")
     wait_for(lambda: operator.of("config"))
     properties = Properties(PacketTypes.PUBLISH)
     properties.ResponseTopic = "edge_node/v1/n1/result/me"
-    operator.client.publish("edge_node/v1/n1/set/mqtt.max_rate_hz", b"2", qos=1, properties=properties)
+    operator.client.publish(f"edge_node/v1/n1/set/{key}", b"2", qos=1, properties=properties)
     assert wait_for(lambda: operator.of("result/me"))[0].json["value"] == 2
 
 

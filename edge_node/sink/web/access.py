@@ -20,7 +20,7 @@ COOKIE = "edge_node_token"
 REQUESTS_PER_S = 20.0
 BURST = 100.0
 WRONG_TOKEN_COST = 20.0
-"""A wrong token counts as so many requests, so that guessing runs dry after five."""
+"""A wrong token counts as so many requests, so that guessing runs dry after four, and goes on at one a second."""
 ADDRESSES_REMEMBERED = 1024
 FOR_ANYBODY = frozenset({"/style.css", "/icon.svg"})
 """What the page that asks for the token looks like."""
