@@ -29,7 +29,7 @@ SERVICE_SOCKET = Path("/run/edge-node/status.sock")
 ANSWER_TIMEOUT_S = 2.0
 _LARGEST_ANSWER_BYTES = 1 << 20
 _FIELDS = {"node", "version", "pid", "configuration"} | {field.name for field in dataclasses.fields(HealthReport)}
-_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _ASK_AGAIN_S = 0.5
 
 
@@ -86,7 +86,7 @@ class StatusSocket:
             try:
                 client, _ = listener.accept()
             except OSError as error:
-                if error.errno not in _NO_DESCRIPTOR:  # shut down by __exit__
+                if error.errno not in _NO_ROOM:  # shut down by __exit__
                     return
                 time.sleep(_ASK_AGAIN_S)  # whoever asks is still waiting
                 continue

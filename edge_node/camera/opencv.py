@@ -108,7 +108,10 @@ class RgbConverter:
 
     def retrieve(self, capture: Capture) -> Image | None:
         """The picture that ``capture`` grabbed last; ``None`` when it cannot be decoded."""
-        decoded, bgr = capture.retrieve(self._bgr)
+        try:
+            decoded, bgr = capture.retrieve(self._bgr)
+        except cv2.error:  # a damaged header that names an impossible size
+            return None
         if not decoded or bgr is None or bgr.size == 0:
             return None
         if bgr.ndim != 3:

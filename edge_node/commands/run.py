@@ -6,6 +6,7 @@ import ctypes
 import faulthandler
 import os
 import sys
+from pathlib import Path
 
 from edge_node import log, paths
 from edge_node.commands.argument_types import positive
@@ -15,6 +16,7 @@ from edge_node.interrupt import ended_at_once_by_ctrl_c
 
 M_ARENA_MAX = -8
 """Of mallopt(3), as <malloc.h> has it."""
+LAST_STANDARD_STREAM = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +37,20 @@ def run(arguments: argparse.Namespace) -> int:
     node = Node(settings, arguments.frames, configuration_file(arguments))
     code = node.run()
     if node.restart_wanted:
+        leave_no_device_open()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same program anew, with the same arguments
     return code
+
+
+def leave_no_device_open() -> None:
+    """Let no descriptor but the standard streams pass to the next program. OpenCV opens devices so that they would, and where a stalled
+    camera holds a thread of ours, that program would find the camera in use.
+    """
+    for entry in Path("/proc/self/fd").iterdir():
+        descriptor = int(entry.name)
+        if descriptor > LAST_STANDARD_STREAM:
+            with contextlib.suppress(OSError):  # the one by which the list was read
+                os.set_inheritable(descriptor, False)
 
 
 def _share_memory_between_threads() -> None:

@@ -188,15 +188,11 @@ class Spool:
             database.execute("PRAGMA journal_mode = WAL")
             if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError("it is damaged")
-            if database.execute("PRAGMA user_version").fetchone()[0] not in (0, _VERSION):
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, _VERSION):
                 raise sqlite3.DatabaseError("it is of another version")
-            with database:
-                database.execute(_TABLE)
-                there = {name for _, name, *_ in database.execute("PRAGMA table_info(message)").fetchall()}
-                for name, kind in _ADDED_COLUMNS.items():
-                    if name not in there:
-                        database.execute(f"ALTER TABLE message ADD COLUMN {name} {kind}")
-                database.execute(f"PRAGMA user_version = {_VERSION}")
+            if version != _VERSION or not _ADDED_COLUMNS.keys() <= _columns(database):  # else a full disk would keep it from being read
+                _lay_out(database)
             database.execute(_SELECT, (0, 0))
         except sqlite3.Error:
             database.close()
@@ -209,10 +205,14 @@ class Spool:
             self._count, self._bytes = self._database.execute(query).fetchone()
 
     def _set_aside(self, error: sqlite3.Error) -> None:
+        self._count = self._bytes = 0
         aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns() // 1_000_000}")
-        self._path.replace(aside)
-        for file in self._beside():
-            file.unlink(missing_ok=True)
+        try:
+            self._path.replace(aside)
+            for file in self._beside():
+                file.unlink(missing_ok=True)
+        except OSError as failure:  # a folder that may not be written, or not any more
+            raise SpoolError(f"{self._path}: {error}; it cannot be set aside: {failure.strerror}") from None
         log.error("the spool %s cannot be read (%s): set aside as %s; a new one is begun", self._path, error, aside.name)
 
     def _failed(self, error: sqlite3.Error) -> NoReturn:
@@ -222,7 +222,6 @@ class Spool:
             self.close()
             if damaged:
                 self._set_aside(error)
-                self._count = self._bytes = 0
         raise SpoolError(f"{self._path}: {error}") from None
 
 
@@ -233,6 +232,21 @@ def _boot() -> str:
         return BOOT_ID_FILE.read_text(encoding="ascii").strip()
     except OSError:
         return uuid.uuid4().hex
+
+
+def _columns(database: sqlite3.Connection) -> set[str]:
+    return {name for _, name, *_ in database.execute("PRAGMA table_info(message)").fetchall()}
+
+
+def _lay_out(database: sqlite3.Connection) -> None:
+    """A new file, or one of the older layout."""
+    with database:
+        database.execute(_TABLE)
+        there = _columns(database)
+        for name, kind in _ADDED_COLUMNS.items():
+            if name not in there:
+                database.execute(f"ALTER TABLE message ADD COLUMN {name} {kind}")
+        database.execute(f"PRAGMA user_version = {_VERSION}")
 
 
 def _row(kept: Kept) -> tuple[float, str, float, str, bytes, int, bool, int | None]:

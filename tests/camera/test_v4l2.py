@@ -17,8 +17,16 @@ from edge_node.health import Health
 DEVICE = Path("/dev/video0")
 
 
+def impossible_header():
+    """A JPEG that says it is 40,000 pixels wide and high: OpenCV raises, where it says False of other damage."""
+    jpeg = bytearray(cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes())
+    size = jpeg.find(b"\xff\xc0") + 5
+    jpeg[size : size + 4] = (40_000).to_bytes(2, "big") * 2
+    return cv2.imdecode(np.frombuffer(bytes(jpeg), np.uint8), cv2.IMREAD_COLOR)
+
+
 class Webcam:
-    """Stands for ``cv2.VideoCapture``: the pictures of the given numbers are damaged on their way over the cable."""
+    """Stands for ``cv2.VideoCapture``: the given numbers' pictures are damaged on their way over the cable, every third in its header."""
 
     def __init__(self, damaged: range) -> None:
         self.damaged = damaged
@@ -39,7 +47,7 @@ class Webcam:
 
     def retrieve(self, _into: np.ndarray | None) -> tuple[bool, np.ndarray | None]:
         if self.number in self.damaged:
-            return False, None
+            return False, impossible_header() if self.number % 3 == 0 else None
         return True, np.full((8, 8, 3), self.number, np.uint8)
 
 

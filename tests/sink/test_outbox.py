@@ -145,6 +145,36 @@ def test_a_disk_that_takes_nothing_is_said_and_messages_wait_in_memory(make, dis
     assert wire.sent == list(range(5))
 
 
+FULL_DISK_WITH_EVENTS = """
+import resource, signal, sys
+from pathlib import Path
+from edge_node.config.models import MqttSpool
+from edge_node.health import Health
+from edge_node.sink.outbox import Outbox
+from edge_node.sink.outgoing import Outgoing
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+health, sent = Health(), []
+outbox = Outbox(MqttSpool(), Path(sys.argv[1]) / "disk", Path(sys.argv[1]) / "ram", health)
+for number in range(3):
+    outbox.add(Outgoing("t", b"%d" % number, keep=True))
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+for number in range(3, 5):
+    outbox.add(Outgoing("t", b"%d" % number, keep=True))
+assert "they wait in memory" in health.problems()["spool"]
+outbox.attach(lambda message: sent.append(int(message.payload)) or len(sent))
+for number in range(5, 7):
+    outbox.pump()
+    outbox.acknowledged(range(1, len(sent) + 1))
+    outbox.add(Outgoing("t", b"%d" % number, keep=True))
+outbox.pump()
+assert sent == list(range(7)), sent
+"""
+
+
+def test_a_disk_that_became_full_holds_back_neither_what_is_on_it_nor_what_comes_after(tmp_path):
+    subprocess.run([sys.executable, "-c", FULL_DISK_WITH_EVENTS, str(tmp_path)], check=True, timeout=60)
+
+
 def test_the_problem_is_gone_when_the_disk_takes_messages_again(make, disk, monkeypatch):
     monkeypatch.setattr(outbox_module, "RETRY_S", 0.0)
     disk.parent.write_text("a file where the folder should be")

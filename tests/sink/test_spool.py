@@ -196,6 +196,16 @@ def test_a_place_that_cannot_be_looked_at_is_said_and_costs_only_what_is_kept_th
         spool.add([kept(1)])
 
 
+def test_a_damaged_spool_that_cannot_be_set_aside_is_said_and_costs_only_what_is_kept_there(tmp_path, caplog):
+    path = tmp_path / ("x" * 240)  # with more behind it the name is too long
+    path.write_bytes(b"this is no database, but long enough to look at" * 50)
+    spool = make(path)
+    assert "cannot be set aside: File name too long" in caplog.text
+    with pytest.raises(SpoolError, match="cannot be set aside"):
+        spool.add([kept(1)])
+    assert (len(spool), spool.after(0, 10)) == (0, [])
+
+
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
