@@ -1,6 +1,7 @@
 """The Edge TPU engine, parent's side: squares go to the child process through shared memory, heads come back the same way.
 
-Two slots of memory: while the child runs one square, the next is sampled and the one before is decoded.
+A square that is alone in its frame is sampled straight into the child's input and decoded from its outputs. Of several, while the
+child runs one, the next is sampled and the one before is decoded; these wait in slots of their own.
 """
 
 import dataclasses
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 from edge_node.config.models import Model
 from edge_node.engine import Fill, Inference, ModelOutput, StockPoses
 from edge_node.engine.edgetpu_discovery import ROOT
-from edge_node.engine.edgetpu_process import STUCK, ChildProcess, ChildSpec, EdgeTpuError, Exchange
+from edge_node.engine.edgetpu_process import STUCK, ChildProcess, ChildSpec, EdgeTpuError, Layout
 from edge_node.engine.edgetpu_reasons import explained
 from edge_node.engine.graph import KEYPOINTS, CutModel, StockModel, read_model
+from edge_node.engine.model_input import ModelInput
 from edge_node.engine.runtime import Runtime
 from edge_node.errors import ModelError
 
@@ -32,7 +34,8 @@ log = logging.getLogger(__name__)
 EDGETPU = "edgetpu"
 REFUSED = "model"
 """The reason of a graph that could not even be built."""
-SLOTS = 2
+QUEUE_SLOTS = 2
+"""Beside slot 0, the child's own tensors: one square is sampled into or decoded from each of them while the child runs another."""
 LONGEST_DEADLINE_S = 2.0
 SHORTEST_DEADLINE_S = 0.25
 """Below this a busy machine, not the device, would be what is late."""
@@ -163,7 +166,7 @@ class EdgeTpu:
             runtime=self._runtime.interpreter.__module__,
             needs_runtime=self._model.needs_runtime,
             model=model.content,
-            exchange=Exchange(SLOTS, 3 * model.input_size_px**2, _output_bytes(model)),
+            slots=1 + QUEUE_SLOTS,
         )
         child = ChildProcess(spec)
         try:
@@ -186,7 +189,8 @@ class EdgeTpuEngine:
         self._library = str(ready["version"])
         self._runtime = runtime
         self._deadline = Deadline(float(ready["invoke_ms"]) / 1e3)
-        self._slots = [_Slot(child.memory, slot, model) for slot in range(SLOTS)]
+        layout = Layout(**ready["layout"])
+        self._slots = [_Slot(child.memory, number, layout, model) for number in range(1 + QUEUE_SLOTS)]
         self._in_use = threading.Lock()
         self.failed_trial: EdgeTpuError | None = None
         """How the model cut at its heads failed, before this engine was started."""
@@ -241,7 +245,7 @@ class EdgeTpuEngine:
         An exception of ``fill`` or ``decode`` comes out as it is.
         """
         with self._in_use:
-            run = _Run(self._child, self._slots, self._deadline)
+            run = _Run(self._child, self._slots[:1] if len(fills) == 1 else self._slots[1:], self._deadline)
             try:
                 results = run.all(fills, decode)
                 self.device_invoke_ms = run.device_ms
@@ -301,38 +305,33 @@ class Deadline:
 
 
 class _Slot:
-    """One square's place in the shared memory: its pixels, and the model's output as the engine gives it out."""
+    """One square's place in the shared memory: where its pixels are written, and the model's output as the engine gives it out."""
 
-    def __init__(self, memory: mmap.mmap, number: int, model: CutModel | StockModel) -> None:
+    def __init__(self, memory: mmap.mmap, number: int, layout: Layout, model: CutModel | StockModel) -> None:
+        self.number = number
         size = model.input_size_px
-        sizes = _output_bytes(model)
-        start = number * (3 * size**2 + sum(sizes))
-        self.pixels: NDArray[np.uint8] = np.frombuffer(memory, np.uint8, 3 * size**2, start).reshape(size, size, 3)
-        place = start + 3 * size**2
+        start = number * layout.slot_bytes
+        dtype = np.dtype(layout.input_dtype)
+        self._tensor = np.frombuffer(memory, dtype, 3 * size**2, start + layout.input_at).reshape(size, size, 3)
+        self._model_input = ModelInput(dtype, size)
+        places = [start + place for place in layout.outputs_at]
         if isinstance(model, StockModel):
-            values = np.frombuffer(memory, np.float32, sizes[0] // 4, place).reshape(-1, sizes[0] // 4 // _people(model))
-            self.output: ModelOutput = StockPoses(values[:, : KEYPOINTS * 3].reshape(-1, KEYPOINTS, 3))
+            people, values = (1, KEYPOINTS * 3) if model.layout == "single" else (6, MULTIPOSE_VALUES)
+            finished = np.frombuffer(memory, np.float32, people * values, places[0]).reshape(people, values)
+            self.output: ModelOutput = StockPoses(finished[:, : KEYPOINTS * 3].reshape(people, KEYPOINTS, 3))
             return
-        arrays = []
-        for one in sizes:
-            arrays.append(np.frombuffer(memory, np.int8, one, place))
-            place += one
-        self.output = model.heads(arrays)
+        sizes = [model.cells**2 * channels for channels in (1, KEYPOINTS, 2 * KEYPOINTS, 2 * KEYPOINTS)]
+        heads = zip(sizes, places, strict=False)  # a compiled model has more outputs behind them
+        self.output = model.heads([np.frombuffer(memory, np.int8, size, place) for size, place in heads])
 
-
-def _people(model: StockModel) -> int:
-    return 1 if model.layout == "single" else 6
+    def write(self, fill: Fill) -> None:
+        """Sample a square into the input. Raises what ``fill`` raises."""
+        self._model_input.write(fill, self._tensor)
 
 
 def _numbered(settings: Model) -> str:
     """``model.device``, with the index of the first where libedgetpu would not hear the options without one."""
     return f"{settings.device}:0" if settings.edgetpu_options and ":" not in settings.device else settings.device
-
-
-def _output_bytes(model: CutModel | StockModel) -> tuple[int, ...]:
-    if isinstance(model, CutModel):
-        return tuple(model.cells**2 * channels for channels in (1, KEYPOINTS, 2 * KEYPOINTS, 2 * KEYPOINTS))
-    return (4 * (KEYPOINTS * 3 if model.layout == "single" else _people(model) * MULTIPOSE_VALUES),)
 
 
 class _Run:
@@ -369,10 +368,10 @@ class _Run:
 
     def _submit(self, fill: Fill) -> None:
         before = time.perf_counter()
-        slot = len(self._submitted_at) % SLOTS
-        fill(self._slots[slot].pixels)
+        slot = self._slots[len(self._submitted_at) % len(self._slots)]
+        slot.write(fill)
         now = time.perf_counter()
-        self._child.submit(slot)
+        self._child.submit(slot.number)
         self._sample_ms.append((now - before) * 1e3)
         self._submitted_at.append(now)
 
@@ -382,7 +381,7 @@ class _Run:
         self._answer()
         self._free_at = time.perf_counter()
         self._deadline.took(self._free_at - began)
-        result = decode(self._slots[number % SLOTS].output)
+        result = decode(self._slots[number % len(self._slots)].output)
         decoded = time.perf_counter()
         took_ms = (self._free_at - began) * 1e3
         self.results.append(Inference(result, EDGETPU, self._sample_ms[number], took_ms, (decoded - self._free_at) * 1e3))

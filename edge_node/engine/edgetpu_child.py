@@ -8,6 +8,8 @@ Argument: one JSON object, ``ChildSpec`` of ``edgetpu_process.py``. On the chann
 while it starts (``{"stage": ...}``, then ``{"ready": ...}`` or ``{"failed": reason, "text": ...}``); after that, each one-byte
 message from the parent is the number of a slot of the shared memory, and is answered with ``ANSWER`` and, where the invoke
 failed, its error's text. End of file on the channel ends the child; so does the parent's death.
+
+In slot 0 of that memory lie the interpreter's tensors themselves, so that nothing is copied between the two processes.
 """
 
 import ctypes
@@ -22,11 +24,15 @@ import socket
 import struct
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 ANSWER = struct.Struct("<BQ")
 """1 when the invoke succeeded, and its duration in nanoseconds."""
 PR_SET_PDEATHSIG = 1
+MAP_FIXED = 0x10
+PAGE = mmap.PAGESIZE
+ALIGNMENT = 64
+"""The interpreter's tensors begin at multiples of so many bytes: a smaller gap between two of them belongs to nobody."""
 LISTING_FUNCTIONS = ("edgetpu_list_devices", "edgetpu_free_devices", "edgetpu_version", "tflite_plugin_create_delegate")
 TYPES = {0: "pci", 1: "usb"}
 TRIAL_INVOKES = 2
@@ -63,7 +69,7 @@ def main() -> None:
         except _StartError as failure:
             _say(channel, failed=failure.reason, text=failure.text)
             return
-        _say(channel, ready=library | {"invoke_ms": model.trial_ms})
+        _say(channel, ready=library | {"invoke_ms": model.trial_ms, "layout": model.layout()})
         _serve(channel, model)
     os._exit(0)  # destroying the delegate of a device that is gone can hang
 
@@ -128,7 +134,6 @@ class _Model:
     """The interpreter with the delegate, its input and outputs joined to the shared memory. Fails by stage."""
 
     def __init__(self, channel: socket.socket, spec: dict[str, Any], library: dict[str, Any]) -> None:
-        self._numpy = importlib.import_module("numpy")
         self._spec = spec
         self._refuse_newer_model(library["version"])
         _say(channel, stage="runtime")
@@ -141,11 +146,14 @@ class _Model:
         try:
             self._interpreter = create(model_content=content, experimental_delegates=[delegate])
             self._interpreter.allocate_tensors()
+            tensors = self._tensors()
         except (RuntimeError, ValueError) as error:
             raise _StartError("model", _one_line(error)) from error
-        self._join_memory()
+        self._shared = _SharedTensors(spec["memory"], spec["slots"], tensors)
         _say(channel, stage="trial")
         self.trial_ms = self._trial()
+        if self._tensors() != tensors:
+            raise _StartError("model", "the interpreter moves its tensors")
 
     def _runtime(self) -> tuple[Any, Any]:
         name = self._spec["runtime"]
@@ -171,22 +179,11 @@ class _Model:
         if found and needed > int(found[1]):
             raise _StartError("model_version", f"the model is compiled for Edge TPU runtime {needed}, libedgetpu offers {found[1]}")
 
-    def _join_memory(self) -> None:
-        numpy, spec = self._numpy, self._spec
-        memory = mmap.mmap(spec["memory"], spec["slots"] * spec["slot_bytes"])
-        self._input = self._interpreter.get_input_details()[0]
-        self._outputs = [(d["index"], d["dtype"]) for d in self._interpreter.get_output_details()[: len(spec["output_bytes"])]]
-        self._slots = []
-        for slot in range(spec["slots"]):
-            start = slot * spec["slot_bytes"]
-            pixels = numpy.frombuffer(memory, numpy.uint8, spec["input_bytes"], start).reshape(self._input["shape"])
-            outputs = []
-            place = start + spec["input_bytes"]
-            for (index, dtype), size in zip(self._outputs, spec["output_bytes"], strict=True):
-                shape = self._interpreter.get_tensor(index).shape
-                outputs.append(numpy.frombuffer(memory, dtype, size // numpy.dtype(dtype).itemsize, place).reshape(shape))
-                place += size
-            self._slots.append((pixels, outputs))
+    def _tensors(self) -> list[tuple[int, int]]:
+        """Address and bytes of the input, then of each output."""
+        details = self._interpreter.get_input_details()[:1] + self._interpreter.get_output_details()
+        views = [self._interpreter.tensor(tensor["index"])() for tensor in details]
+        return [(view.__array_interface__["data"][0], view.nbytes) for view in views]
 
     def _trial(self) -> float:
         took_ms = 0.0
@@ -197,21 +194,118 @@ class _Model:
                 raise _StartError("error", _one_line(error)) from error
         return took_ms
 
+    def layout(self) -> dict[str, Any]:
+        """``Layout`` of ``edgetpu_process.py``."""
+        input_at, *outputs_at = self._shared.places
+        dtype = self._interpreter.get_input_details()[0]["dtype"].__name__
+        return {"slot_bytes": self._shared.slot_bytes, "input_at": input_at, "input_dtype": dtype, "outputs_at": outputs_at}
+
     def run(self, slot: int) -> int:
-        """Invoke on the pixels of a slot and leave the outputs there; returns the invoke's nanoseconds."""
-        pixels, outputs = self._slots[slot]
-        entry = self._interpreter.tensor(self._input["index"])()
-        if self._input["dtype"] is self._numpy.int8:
-            self._numpy.bitwise_xor(pixels, 0x80, out=entry.view(self._numpy.uint8))  # pixel - 128, as int8
-        else:
-            entry[:] = pixels
-        del entry  # the interpreter refuses to run while its memory is referred to
+        """Invoke on the input in a slot and leave the outputs there; returns the invoke's nanoseconds."""
+        self._shared.bring_in(slot)
         before = time.monotonic_ns()
         self._interpreter.invoke()
         took_ns = time.monotonic_ns() - before
-        for (index, _), output in zip(self._outputs, outputs, strict=True):
-            output[:] = self._interpreter.tensor(index)()
+        self._shared.bring_out(slot)
         return took_ns
+
+
+class _SharedTensors:
+    """The memory shared with the parent: slots, each laid out as the interpreter's tensors (input first) lie in its own memory.
+
+    The pages of slot 0 take the place of the interpreter's, so its tensors *are* in that slot. Only the two ends of a stretch of
+    tensors, on pages with something else, are copied. What is in another slot is copied to slot 0, and back from there.
+    """
+
+    def __init__(self, descriptor: int, slots: int, tensors: list[tuple[int, int]]) -> None:
+        stretches = _stretches(tensors)
+        self.places = [stretch.place(address) for address, _ in tensors for stretch in stretches if stretch.begin <= address < stretch.end]
+        self.slot_bytes = _up_to_page(stretches[-1].place(stretches[-1].end))
+        size = slots * self.slot_bytes
+        os.ftruncate(descriptor, size)
+        memory = memoryview(mmap.mmap(descriptor, size))
+        for stretch in stretches:
+            _map(descriptor, stretch)
+        input_begin, input_end = tensors[0][0], sum(tensors[0])
+        ends = [(*end, memory[stretch.place(end[0]) : stretch.place(end[1])]) for stretch in stretches for end in stretch.ends()]
+        before = [(_memory_at(begin, end), shared) for begin, end, shared in ends if begin < input_end and end > input_begin]
+        after = [(shared, _memory_at(begin, end)) for begin, end, shared in ends if begin < input_begin or end > input_end]
+        first, *others = (self._tensors_of(memory[start:], tensors) for start in range(0, size, self.slot_bytes))
+        # For each slot what is to be copied before an invoke and after it: pairs of target and source.
+        self._before = [before, *([(first[0], slot[0]), *before] for slot in others)]
+        self._after = [after, *([*after, *zip(slot[1:], first[1:], strict=True)] for slot in others)]
+
+    def _tensors_of(self, slot: memoryview, tensors: list[tuple[int, int]]) -> list[memoryview]:
+        return [slot[place : place + size] for place, (_, size) in zip(self.places, tensors, strict=True)]
+
+    def bring_in(self, slot: int) -> None:
+        """Let the interpreter have the input that is in ``slot``."""
+        for target, source in self._before[slot]:
+            target[:] = source
+
+    def bring_out(self, slot: int) -> None:
+        """Let ``slot`` have the interpreter's outputs."""
+        for target, source in self._after[slot]:
+            target[:] = source
+
+
+class _Stretch(NamedTuple):
+    """The interpreter's memory from address ``begin`` to ``end``, tensors all of it, and where it begins in a slot.
+
+    ``at`` is as far behind the beginning of a page as ``begin``.
+    """
+
+    begin: int
+    end: int
+    at: int
+
+    def place(self, address: int) -> int:
+        """Where in a slot that address is."""
+        return self.at + address - self.begin
+
+    def pages(self) -> tuple[int, int]:
+        """The addresses between which its whole pages are; the same twice where it has none."""
+        first = min(_up_to_page(self.begin), self.end)
+        return first, max(first, self.end // PAGE * PAGE)
+
+    def ends(self) -> list[tuple[int, int]]:
+        """The addresses between which the rest is."""
+        first, last = self.pages()
+        return [(begin, end) for begin, end in ((self.begin, first), (last, self.end)) if begin < end]
+
+
+def _stretches(tensors: list[tuple[int, int]]) -> list[_Stretch]:
+    stretches: list[_Stretch] = []
+    for begin, size in sorted(tensors):
+        last = stretches.pop() if stretches else None
+        if last and begin - last.end < ALIGNMENT:
+            stretches.append(last._replace(end=max(last.end, begin + size)))
+        elif last:
+            stretches += [last, _Stretch(begin, begin + size, _up_to_page(last.place(last.end)) + begin % PAGE)]
+        else:
+            stretches.append(_Stretch(begin, begin + size, begin % PAGE))
+    return stretches
+
+
+def _up_to_page(size: int) -> int:
+    return -(-size // PAGE) * PAGE
+
+
+def _memory_at(begin: int, end: int) -> memoryview:
+    return memoryview((ctypes.c_char * (end - begin)).from_address(begin)).cast("B")
+
+
+def _map(descriptor: int, stretch: _Stretch) -> None:
+    """Put the shared pages in the place of the stretch's own."""
+    first, last = stretch.pages()
+    if first == last:
+        return
+    function = ctypes.CDLL(None, use_errno=True).mmap
+    function.restype = ctypes.c_void_p
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+    access, how = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | mmap.MAP_POPULATE | MAP_FIXED
+    if function(first, last - first, access, how, descriptor, stretch.place(first)) != first:
+        raise _StartError("spawn", f"memory cannot be shared: {os.strerror(ctypes.get_errno())}")
 
 
 def _serve(channel: socket.socket, model: _Model) -> None:

@@ -8,6 +8,7 @@ PR_SET_PDEATHSIG acts when the *thread* that started the child ends: start it fr
 
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 import mmap
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,16 +66,13 @@ class StoppedError(EngineError):
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """What parent and child have in common: ``slots`` slots of memory, each one input followed by the outputs."""
+class Layout:
+    """Where in each slot of the shared memory the model's tensors are, in bytes from its beginning; and the type of the input's numbers."""
 
-    slots: int
-    input_bytes: int
-    output_bytes: tuple[int, ...]
-
-    @property
-    def slot_bytes(self) -> int:
-        return self.input_bytes + sum(self.output_bytes)
+    slot_bytes: int
+    input_at: int
+    input_dtype: str
+    outputs_at: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +85,12 @@ class ChildSpec:
     runtime: str = ""
     needs_runtime: int = 0
     model: bytes = b""
-    exchange: Exchange = Exchange(0, 0, ())
+    slots: int = 0
     list_only: bool = False
 
 
 class ChildProcess:
-    """One run of ``edgetpu_child.py``. ``memory`` is what it shares with the parent.
+    """One run of ``edgetpu_child.py``. ``memory``: what it shares with the parent, once it is ready.
 
     ``start`` may take long; ``submit`` and ``answer`` are for one thread; ``end`` is for the thread that started it.
     Raises ``EdgeTpuError`` (``spawn``) where the system has no process, memory or descriptor left for it.
@@ -109,21 +107,20 @@ class ChildProcess:
             raise EdgeTpuError("spawn", f"the process for the Edge TPU cannot be started: {error.strerror}", self.stage) from error
 
     def _spawn(self, spec: ChildSpec) -> None:
-        size = max(spec.exchange.slots * spec.exchange.slot_bytes, mmap.PAGESIZE)
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             self._channel, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.enter_context(self._channel)
             theirs.enter_context(channel)
-            memory_fd, model_fd = (_memfd(length, theirs) for length in (size, max(len(spec.model), 1)))
-            self.memory = ours.enter_context(mmap.mmap(memory_fd, size))
-            os.pwrite(model_fd, spec.model, 0)
-            words = _as_json(spec) | {"channel": channel.fileno(), "memory": memory_fd, "model": model_fd, "parent": os.getpid()}
+            self._shared, model = ours.enter_context(_memory_file()), theirs.enter_context(_memory_file())
+            model.write(spec.model)
+            descriptors = {"channel": channel.fileno(), "memory": self._shared.fileno(), "model": model.fileno()}
+            words = _as_json(spec) | descriptors | {"parent": os.getpid()}
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(CHILD), json.dumps(words)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(channel.fileno(), memory_fd, model_fd),
+                pass_fds=tuple(descriptors.values()),
             )
             ours.pop_all()
         assert self._process.stderr is not None  # noqa: S101 - asked for above; tells the type checker
@@ -146,6 +143,7 @@ class ChildProcess:
                 self._wait_for_news(stop_fd, deadline)
                 message = self._startup_message()
                 if "ready" in message:
+                    self.memory = self._map_memory()
                     return dict(message["ready"])
                 if "failed" in message:
                     raise EdgeTpuError(message["failed"], message["text"], self.stage)
@@ -194,6 +192,7 @@ class ChildProcess:
         """
         died_of = self._process.poll()
         self._channel.close()
+        self._shared.close()
         if died_of is None and polite and not self._gone_within(POLITE_S):
             polite = False
         if not polite:
@@ -214,6 +213,14 @@ class ChildProcess:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    def _map_memory(self) -> mmap.mmap:
+        """As large as the child has made it."""
+        try:
+            with self._shared:
+                return mmap.mmap(self._shared.fileno(), 0)
+        except OSError as error:
+            raise EdgeTpuError("spawn", f"memory cannot be shared: {error.strerror}", self.stage) from error
 
     def _wait_for_news(self, stop_fd: int, deadline: float) -> None:
         poll = self._poll(stop_fd, channel_events=select.POLLIN)
@@ -262,18 +269,17 @@ class ChildProcess:
                 log.debug("Edge TPU process: %s", self.output[-1])
 
 
-def _memfd(size: int, until: contextlib.ExitStack) -> int:
-    descriptor = os.memfd_create("edge_node-edgetpu")
-    until.callback(os.close, descriptor)
-    os.ftruncate(descriptor, size)
-    return descriptor
+def _memory_file() -> io.FileIO:
+    """A file without a name, a page long so that it can be mapped."""
+    file = io.FileIO(os.memfd_create("edge_node-edgetpu"), "r+")
+    file.truncate(mmap.PAGESIZE)
+    return file
 
 
 def _as_json(spec: ChildSpec) -> dict[str, Any]:
     words = dataclasses.asdict(spec)
     content = words.pop("model")
-    exchange: dict[str, Any] = words.pop("exchange")
-    return words | exchange | {"slot_bytes": spec.exchange.slot_bytes, "model_bytes": len(content)}
+    return words | {"model_bytes": len(content)}
 
 
 def _cause(exit_code: int) -> str:

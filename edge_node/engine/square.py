@@ -8,13 +8,13 @@ import numpy as np
 
 from edge_node.engine import Fill, Inference, ModelOutput, StockPoses
 from edge_node.engine.graph import KEYPOINTS, CutModel, StockModel
+from edge_node.engine.model_input import ModelInput
 from edge_node.engine.runtime import Runtime
 from edge_node.errors import EngineError, ModelError
 
 T = TypeVar("T")
 
 CPU = "cpu"
-_SIGN_BIT = np.uint8(0x80)
 
 
 class Square:
@@ -31,15 +31,13 @@ class Square:
         taken = self._interpreter.get_input_details()[0]
         self._input = self._interpreter.tensor(taken["index"])
         self._outputs = [self._interpreter.tensor(given["index"]) for given in self._interpreter.get_output_details()]
-        self._in_place = taken["dtype"] in (np.uint8, np.int8)
-        self._signed = taken["dtype"] is np.int8
-        self._staging = None if self._in_place else np.zeros((model.input_size_px, model.input_size_px, 3), np.uint8)
+        self._model_input = ModelInput(np.dtype(taken["dtype"]), model.input_size_px)
         self.invoke()  # the first one allocates and packs weights
 
     def run(self, fill: Fill, decode: Callable[[ModelOutput], T]) -> Inference[T]:
         """Sample, invoke, decode; raises what ``fill`` and ``decode`` raise, and ``EngineError`` when the model fails."""
         start = time.perf_counter()
-        self._fill(fill)
+        self._model_input.write(fill, self._input()[0])  # it refuses to run while a view of its memory is alive
         sampled = time.perf_counter()
         self.invoke()
         invoked = time.perf_counter()
@@ -59,18 +57,6 @@ class Square:
             index = self._interpreter.get_input_details()[0]["index"]
             self._interpreter.resize_tensor_input(index, [1, model.input_size_px, model.input_size_px, 3])
         self._interpreter.allocate_tensors()
-
-    def _fill(self, fill: Fill) -> None:
-        # Views of the interpreter's memory live only inside this call: it refuses to run while one is alive.
-        view = self._input()[0]
-        if self._staging is not None:
-            fill(self._staging)
-            np.copyto(view, self._staging, casting="unsafe")
-            return
-        pixels = view.view(np.uint8)
-        fill(pixels)
-        if self._signed:
-            np.bitwise_xor(pixels, _SIGN_BIT, out=pixels)  # pixel - 128
 
     def _output(self) -> ModelOutput:
         arrays = [output() for output in self._outputs]
