@@ -38,6 +38,7 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Descent:
+    began_s: float
     ended_s: float
     ts: float
     drop: float
@@ -46,6 +47,10 @@ class _Descent:
     """In body heights a second."""
     strength: float
     part: str
+
+    def outdoes(self, earlier: "_Descent") -> bool:
+        """Whether it is stronger, or as strong and not the same one still."""
+        return self.strength > earlier.strength or (self.strength == earlier.strength and self.began_s > earlier.ended_s)
 
 
 class FallWatch:
@@ -98,8 +103,8 @@ class FallWatch:
             self._reported = False
 
     def _look_for_descent(self, at_s: float, ts: float) -> None:
-        if self._descent is not None and at_s - self._descent.ended_s > _TO_LYING_S + DOWN_S * 2 and self._lying_since_s is None:
-            self._descent = None
+        if self._descent is not None and at_s - self._descent.ended_s > _TO_LYING_S and self._lying_since_s is None:
+            self._descent = None  # or it would hide a fall that it has no part in
         if not self._heights_px or not any(sample.upright for sample in self._samples):
             return
         height_px = median(self._heights_px)
@@ -108,7 +113,7 @@ class FallWatch:
             _descent("hips", [(s.at_s, s.hips_y_px) for s in self._samples], height_px, ts),
         ]
         for found in candidates:
-            if found is not None and (self._descent is None or found.strength > self._descent.strength):
+            if found is not None and (self._descent is None or found.outdoes(self._descent)):
                 self._descent = found
 
     def _follow_down(self, lying: float, at_s: float) -> None:
@@ -146,12 +151,13 @@ def _descent(part: str, heights: list[tuple[float, float | None]], body_px: floa
     if len(known) < 2 or known[-1][0] != heights[-1][0]:
         return None
     now_s, now_y = known[-1]
-    drop = (now_y - min(y for _, y in known)) / body_px
+    began_s, top_y = min(known, key=lambda sample: sample[1])
+    drop = (now_y - top_y) / body_px
     if drop <= _DROP_FROM:
         return None
     speed = max((_speed(known, i) for i in range(len(known))), default=0.0) / body_px
     strength = _ramp(drop, _DROP_FROM, 0.45) * _ramp(speed, 0.45, 1.0)
-    return _Descent(now_s, ts, drop, speed, strength, part) if strength > 0 else None
+    return _Descent(began_s, now_s, ts, drop, speed, strength, part) if strength > 0 else None
 
 
 def _speed(known: list[tuple[float, float]], i: int) -> float:

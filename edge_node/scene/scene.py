@@ -24,8 +24,8 @@ STATE_INTERVAL_S = 1.0
 """States are at least so far apart."""
 _LATELY_S = 0.1
 """A gap this short does not count against somebody who is about to be counted."""
-_SAME_PERSON_HEIGHTS = 0.6
-"""Somebody who vanished and somebody new this near, in body heights, and ..."""
+_SAME_PERSON_HEIGHTS = 0.75
+"""Somebody who vanished and somebody new this near, in body heights (the middle of a stiff body that topples goes 0.67), and ..."""
 _SAME_PERSON_S = 1.5
 """... within this time are taken for one: trackers lose people just when they fall."""
 
@@ -122,13 +122,19 @@ class Scene:
         """The memory of an identity seen for the first time: that of somebody who vanished right there, or a new one."""
         now_ids = {p.id for p in people.people}
         x, y = centre_px(person, people)
-        for memory in self._people.values():
-            if memory.id in now_ids or at_s - memory.last_s > _SAME_PERSON_S or memory.height_px is None:
-                continue
-            if math.hypot(memory.centre_px[0] - x, memory.centre_px[1] - y) <= _SAME_PERSON_HEIGHTS * memory.height_px:
-                del self._people[memory.id]
-                memory.id = person.id
-                break
+        away = {memory.id: math.dist(memory.centre_px, (x, y)) for memory in self._people.values()}
+        near = [
+            memory
+            for memory in self._people.values()
+            if memory.id not in now_ids
+            and at_s - memory.last_s <= _SAME_PERSON_S
+            and memory.height_px is not None
+            and away[memory.id] <= _SAME_PERSON_HEIGHTS * memory.height_px
+        ]
+        if near:
+            memory = min(near, key=lambda m: away[m.id])
+            del self._people[memory.id]
+            memory.id = person.id
         else:
             memory = PersonMemory(person.id, at_s, at_s, -math.inf, ZoneMemory(self._zones))
         self._people[person.id] = memory

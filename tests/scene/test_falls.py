@@ -74,11 +74,7 @@ def test_what_is_no_fall_is_not_told(figure_at: Callable[[float], Figure | None]
 
 
 def test_who_gets_up_at_once_did_not_fall() -> None:
-    def trip(t: float) -> Figure:
-        angle = 88 * (eased(t, 2, 0.6) - eased(t, 2.9, 0.6))
-        return replace(STANDING, torso=angle, thigh=-angle, shin=-angle)
-
-    assert falls(trip) == []
+    assert falls(stumbles) == []
 
 
 def test_sensitivity_decides_what_is_told() -> None:
@@ -88,10 +84,33 @@ def test_sensitivity_decides_what_is_told() -> None:
     assert soft[-1] == 1
 
 
-def test_a_new_identity_during_the_fall_does_not_hide_it() -> None:
+def picks_something_up(t: float) -> Figure:
+    down = eased(t, 2, 0.4) - eased(t, 2.7, 0.5)
+    return Figure(torso=80 * down, thigh=60 * down, shin=-50 * down)
+
+
+def stumbles(t: float) -> Figure:
+    angle = 88 * (eased(t, 2, 0.6) - eased(t, 2.9, 0.6))
+    return replace(STANDING, torso=angle, thigh=-angle, shin=-angle)
+
+
+@pytest.mark.parametrize("later_s", [2.0, 2.5, 3.0, 3.5, 4.0])
+@pytest.mark.parametrize("first", [picks_something_up, stumbles])
+def test_a_quick_movement_shortly_before_a_fall_does_not_hide_it(first: Callable[[float], Figure], later_s: float) -> None:
+    def then_falls(t: float) -> Figure:
+        angle = 88 * eased(t, 2 + later_s, 0.8)
+        return replace(STANDING, torso=angle, thigh=-angle, shin=-angle) if t > 2 + later_s else first(t)
+
+    events = falls(then_falls, 10)
+    assert len(events) == 1
+    assert 1_002 + later_s < events[0].ts < 1_003.5 + later_s
+
+
+@pytest.mark.parametrize(("lost_s", "found_s"), [(2.5, 3.1), (2.2, 3.0), (2.4, 3.2)])
+@pytest.mark.parametrize("fall", [topple, collapse])
+def test_a_new_identity_during_the_fall_does_not_hide_it(fall: Callable[[float], Figure], lost_s: float, found_s: float) -> None:
     def people(t: float):
-        figure = topple(t)
-        return [] if 2.5 < t < 3.1 else [figure.person(1 if t < 2.8 else 2)]
+        return [] if lost_s < t < found_s else [fall(t).person(1 if t <= lost_s else 2)]
 
     events = [e for o in watch(film(people, 8)) for e in o.events if isinstance(e, FallEvent)]
     assert [e.person for e in events] == [2]

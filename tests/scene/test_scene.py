@@ -117,6 +117,17 @@ def test_who_vanishes_has_left_their_zones() -> None:
     assert [s.zones for s in states] == [{"left": 0}, {"left": 1}, {"left": 0}]
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_who_are_lost_and_found_again_under_new_identities_stay_in_their_zones(turned: bool) -> None:
+    def pair(left: int, right: int):
+        return [replace(STANDING, feet=(x, 0.9)).person(identity) for x, identity in ((0.46, left), (0.54, right))]
+
+    again = pair(3, 4)[::-1] if turned else pair(3, 4)
+    frames = film(lambda t: pair(1, 2) if t < 3 else [] if t < 3.4 else again, 8)
+    events = [e for o in watch(frames, with_zones(LEFT_HALF)) for e in o.events if isinstance(e, ZoneEvent)]
+    assert [(e.kind, e.person) for e in events] == [("zone_entered", 1)]
+
+
 def test_hips_place_a_person_whose_feet_are_hidden() -> None:
     low = Zone(name="low", polygon=[(0, 0.8), (1, 0.8), (1, 1), (0, 1)])
     whole, cut = ([STANDING.person()], [replace(STANDING, hidden=(15, 16)).person()])
