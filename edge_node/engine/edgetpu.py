@@ -325,7 +325,7 @@ class _Slot:
         self.output = model.heads([np.frombuffer(memory, np.int8, size, place) for size, place in heads])
 
     def write(self, fill: Fill) -> None:
-        """Sample a square into the input. Raises what ``fill`` raises."""
+        """Sample a square into the whole input, of which libedgetpu leaves nothing usable behind. Raises what ``fill`` raises."""
         self._model_input.write(fill, self._tensor)
 
 

@@ -78,6 +78,7 @@ static void sleep_for_ever(void) {
 /* ---- TensorFlow Lite's binary interface ---- */
 
 typedef enum { STATUS_OK = 0, STATUS_ERROR = 1 } status;
+enum { TYPE_INT8 = 9 };
 typedef struct { int size; int data[]; } int_array;
 typedef struct { float scale; int32_t zero_point; } quantization;
 typedef struct {
@@ -236,6 +237,8 @@ static status kernel_invoke(context *c, node *n) {
         fprintf(stderr, "simtpu: the helper process went away\n");
         abort();
     }
+    if (input->type == TYPE_INT8) /* the real one, too, turns the sign bits of a signed input where it lies, and leaves it so */
+        for (size_t i = 0; i < input->bytes; i++) ((unsigned char *)input->data)[i] ^= 0x80;
     for (int i = 0; i < k->original->outputs->size; i++) {
         tensor *output = &c->tensors[k->original->outputs->data[i]];
         if (output->data == NULL) {
