@@ -41,7 +41,7 @@ def open_cpu_engine(settings: Model, *, live: bool = False, give_up: Callable[[]
     found = find_model(settings.name, settings.directory)
     try:
         model = read_model(found.content, settings.heads)
-        try_unknown(found, runtime, paths.cache_directory())
+        try_unknown(found, settings.heads, runtime, paths.cache_directory())
         if settings.threads:
             plan = fixed_plan(settings.threads)
         else:

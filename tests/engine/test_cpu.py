@@ -235,6 +235,29 @@ def test_a_file_that_kills_the_runtime_is_refused_and_the_node_lives(shared, tmp
 
 
 @pytest.mark.parametrize(
+    ("wrong", "heads", "reason"),
+    [
+        pytest.param(
+            {2383756: 255, 2383757: 255, 2383758: 255, 2383759: 127},
+            "stock",
+            "damaged: the model could not be run: ",
+            marks=pytest.mark.skipif(load_runtime(RUNTIME).name != "litert", reason="tflite-runtime 2.14 does not check the indices"),
+            id="behind its heads",
+        ),
+        pytest.param({2399843: 255}, "auto", "damaged: .*utf-8.* codec", id="in a tensor's name"),
+    ],
+)
+def test_a_file_that_loads_and_does_not_run_is_called_damaged_by_its_name(shared, tmp_path, wrong, heads, reason):
+    content = bytearray((shared.models / "movenet_single_pose_lightning_ptq.tflite").read_bytes())
+    for place, value in wrong.items():
+        content[place] = value
+    own = tmp_path / "own.tflite"
+    own.write_bytes(content)
+    with pytest.raises(ModelError, match=rf"own\.tflite: {reason}"):
+        open_cpu_engine(Model(name=str(own), runtime=RUNTIME, threads=1, heads=heads))
+
+
+@pytest.mark.parametrize(
     ("cpuinfo", "name"),
     [
         ("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\n\nmodel\t\t: 1\n", "AMD EPYC family 25 model 1"),
