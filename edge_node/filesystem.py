@@ -1,9 +1,10 @@
-"""What the file system says of a path that a user gave, its refusals turned into the errors of whoever asks.
+"""What the file system says of a path that a user gave, its refusals turned into the errors of whoever asks; and replacing a file whole.
 
 ``Path.is_file`` and its like will not do for that: of a path inside a folder that this user may not enter they raise
 ``PermissionError``, or, from Python 3.14 on, say that nothing is there.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -48,3 +49,31 @@ def are_same(one: Path, other: Path, refusal: Refusal) -> bool:
     """Whether both names lead to one file that is there. Raises ``refusal`` where the system does not tell."""
     first, second = stat_of(one, refusal), stat_of(other, refusal)
     return first is not None and second is not None and os.path.samestat(first, second)
+
+
+def put_in_place(target: Path, scratch: Path, content: bytes, owner: os.stat_result | None) -> None:
+    """Have ``content`` take the place of ``target`` in one step, once it is on the disk, by way of ``scratch`` beside it.
+
+    It gets the permissions of the ``target`` there is, and the user and group of ``owner`` (``None``: of whoever writes). Raises
+    ``OSError``, with nothing changed, also where this user may not give files to the owner.
+    """
+    scratch.unlink(missing_ok=True)
+    try:
+        with scratch.open("xb") as out:  # anew, so that root follows no link in a folder of somebody else's
+            with contextlib.suppress(FileNotFoundError):
+                os.fchmod(out.fileno(), target.stat().st_mode & 0o777)
+            if owner is not None and (os.geteuid(), os.getegid()) != (owner.st_uid, owner.st_gid):
+                os.fchown(out.fileno(), owner.st_uid, owner.st_gid)
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.replace(target)
+    except OSError:
+        remove_scratch(scratch)
+        raise
+
+
+def remove_scratch(scratch: Path) -> None:
+    """Away with ``scratch``, if it is there. On a read-only file system it is not, and removing it would fail all the same."""
+    with contextlib.suppress(OSError):
+        scratch.unlink()

@@ -152,12 +152,13 @@ def test_a_full_disk_refuses_the_change(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     tuning = node(tmp_path)
-    monkeypatch.setattr("edge_node.config.settings.os.fsync", full)
+    monkeypatch.setattr("edge_node.filesystem.os.fsync", full)
     answer = ask(tuning, "set/pose.max_people", "2")
     reason = f"cannot be kept: No space left on device ({overlay_file(tmp_path, NAME)})"
     assert answer == Answer(False, "set", "pose.max_people", reason=reason)
     assert tuning._settings.current.pose.max_people == 6
     assert ask(tuning, "cmd/reset_tuning") == Answer(False, "cmd", "reset_tuning", reason=reason)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("topic", ["set/pose.max_people", "cmd/restart", "cmd/nonsense"])

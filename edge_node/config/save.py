@@ -1,8 +1,6 @@
 """Writes tuned values into the user's configuration file: looked at first, checked before, all or nothing, with a backup."""
 
-import contextlib
 import difflib
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from edge_node.config.edit import edited
 from edge_node.config.keys import all_keys, value_of
 from edge_node.config.load import load, override
 from edge_node.errors import ConfigError
+from edge_node.filesystem import put_in_place, remove_scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +64,17 @@ def write(change: Change) -> Path:
         raise ConfigError([f"{target}: cannot be read any more: {error.strerror or error}"]) from None
     if present != change.before.encode("utf-8"):
         raise ConfigError([f"{target}: was changed meanwhile; look at the difference again"])
-    scratch, backup = _scratch(target), target.with_name(target.name + ".bak")
+    backup = target.with_name(target.name + ".bak")
     try:
         shutil.copy2(target, backup)
-        with scratch.open("wb") as out:
-            out.write(change.after.encode("utf-8"))
-            out.flush()
-            os.fsync(out.fileno())
-        _same_owner(target, scratch)
-        scratch.replace(target)
+        put_in_place(target, _scratch(target), change.after.encode("utf-8"), target.stat())
     except OSError as error:
-        remove_scratch(scratch)
         raise _unwritable(target, error) from None
     return backup
 
 
-def remove_scratch(scratch: Path) -> None:
-    """Away with ``scratch``, if it is there. On a read-only file system it is not, and removing it would fail all the same."""
-    with contextlib.suppress(OSError):
-        scratch.unlink()
-
-
 def _scratch(target: Path) -> Path:
     return target.with_name(f".{target.name}.new")
-
-
-def _same_owner(target: Path, scratch: Path) -> None:
-    status = target.stat()
-    scratch.chmod(status.st_mode & 0o7777)
-    if (os.geteuid(), os.getegid()) != (status.st_uid, status.st_gid):
-        os.chown(scratch, status.st_uid, status.st_gid)
 
 
 def _unwritable(target: Path, error: OSError) -> ConfigError:

@@ -18,6 +18,7 @@ from edge_node.config.keys import all_keys, json_value_of, live_keys, suggest, v
 from edge_node.config.load import override
 from edge_node.config.models import Config
 from edge_node.errors import ConfigError
+from edge_node.filesystem import put_in_place
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Settings:
         self._overlay_path = overlay_file(state_directory, self._file.node.name) if state_directory else None
         if self._overlay_path is not None:
             self._take_over_former(self._overlay_path)
+        self._unread: str | None = None
         self._overlay = self._read_overlay()
         self._remember_name()
         self._current = override(self._file, self._overlay)
@@ -92,6 +94,7 @@ class Settings:
             _refuse_unless_live(key)
             overlay = {**self._overlay, key: value}
             current = override(self._file, overlay)
+            self._refuse_over_unread()
             if overlay != self._overlay:  # a request repeated costs no write to the SD card
                 self._write_overlay(overlay)
                 self._overlay, self._current = overlay, current
@@ -106,6 +109,7 @@ class Settings:
         with self._lock:
             if key is not None:
                 _refuse_unless_live(key)
+                self._refuse_over_unread()
                 if key not in self._overlay:
                     return
             overlay = {k: v for k, v in self._overlay.items() if key is not None and k != key}
@@ -147,13 +151,15 @@ class Settings:
 
     def _read_overlay(self) -> dict[str, Any]:
         """The overlay on disk. One that cannot be read or does not fit (any more) is said in the log, and the file's values hold."""
+        self._unread = None
         if self._overlay_path is None:
             return {}
         try:
             return self._checked(self._overlay_path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
+            self._unread = f"{error.strerror or error} ({self._overlay_path})"
             log.warning("tuned values are not used: %s: %s", self._overlay_path, error.strerror or error)
         except (ValueError, TypeError, AttributeError, ConfigError) as error:
             log.warning("tuned values are not used (%s); %s", error, _set_aside(self._overlay_path))
@@ -166,24 +172,34 @@ class Settings:
         override(self._file, overlay)
         return overlay
 
+    def _refuse_over_unread(self) -> None:
+        """What is in an overlay that cannot be read is lost once another takes its place."""
+        if self._unread is not None:
+            raise ConfigError([f"cannot be kept: what was tuned before cannot be read: {self._unread}; mend that, then reload"])
+
     def _write_overlay(self, overlay: Mapping[str, Any]) -> None:
-        if self._overlay_path is None:
+        path = self._overlay_path
+        if path is None:
             return
-        scratch = self._overlay_path.with_suffix(".new")
         try:
-            scratch.parent.mkdir(parents=True, exist_ok=True)
-            with scratch.open("w", encoding="utf-8") as file:
-                json.dump(overlay, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self._overlay_path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            owner = _owner(path) if os.geteuid() == 0 else None
+            put_in_place(path, path.with_suffix(".new"), json.dumps(overlay, indent=1).encode("utf-8"), owner)
         except OSError as error:
-            raise ConfigError([f"cannot be kept: {error.strerror or error} ({self._overlay_path})"]) from None
+            raise ConfigError([f"cannot be kept: {error.strerror or error} ({path})"]) from None
+        self._unread = None
 
 
 def overlay_file(state_directory: Path, node: str) -> Path:
     """Where the values tuned on the node of this name are kept."""
     return state_directory / f"overlay-{node}.json"
+
+
+def _owner(overlay: Path) -> os.stat_result:
+    """Whose ``overlay`` is to be when root writes it for a node of another user, who must be able to read it again."""
+    if overlay.exists() and overlay.stat().st_uid != 0:
+        return overlay.stat()
+    return overlay.parent.stat()
 
 
 def _take_over(former: Path, overlay: Path) -> None:

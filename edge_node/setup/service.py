@@ -12,8 +12,8 @@ from pathlib import Path
 
 from edge_node import paths
 from edge_node.config.load import load
-from edge_node.config.save import remove_scratch
 from edge_node.errors import EdgeNodeError
+from edge_node.filesystem import remove_scratch
 from edge_node.status_socket import SERVICE_SOCKET, NoAnswerError, ask
 
 UNIT = "edge-node.service"

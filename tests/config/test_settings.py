@@ -1,7 +1,11 @@
 """Settings in force: the file's values, what was tuned over them, and reloading."""
 
+import contextlib
 import json
+import os
+import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,8 @@ from edge_node.config.settings import Settings, overlay_file
 from edge_node.errors import ConfigError
 
 NAME = Config().node.name
+SERVICE_USER = 65_534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
 
 
 def settings(state: Path | None = None, *overrides: str, configuration: Path | None = None) -> Settings:
@@ -137,6 +143,93 @@ def test_an_overlay_that_cannot_be_read_is_said_and_the_file_holds(tmp_path: Pat
 def test_a_state_directory_that_cannot_be_looked_at_is_said_and_the_file_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert settings(tmp_path / ("x" * 300)).current == Config()
     assert "File name too long" in caplog.text
+
+
+@pytest.fixture
+def folder_of_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a user without privileges, and entered, for what is around it is closed to that user."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, SERVICE_USER, SERVICE_USER)
+    monkeypatch.chdir(tmp_path)
+    return Path()
+
+
+@contextlib.contextmanager
+def without_privileges() -> Iterator[None]:
+    before = os.geteuid()
+    os.seteuid(before or SERVICE_USER)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_values_that_the_node_may_not_read_are_never_written_over(folder_of_service: Path, caplog: pytest.LogCaptureFixture) -> None:
+    overlay = overlay_file(folder_of_service, NAME)
+    overlay.write_text('{"pose.max_people": 2}')
+    overlay.chmod(0)
+    with without_privileges():
+        node = settings(folder_of_service)
+        assert f"tuned values are not used: {overlay}: Permission denied" in caplog.text
+        for change in (lambda: node.set("log.level", "debug"), lambda: node.reset("log.level")):
+            with pytest.raises(ConfigError, match="what was tuned before cannot be read: Permission denied"):
+                change()
+    overlay.chmod(0o644)
+    assert (node.current, overlay.read_text()) == (Config(), '{"pose.max_people": 2}')
+    assert node.reload().applied == ("pose.max_people",)
+    node.set("log.level", "debug")
+    assert settings(folder_of_service).overlay == {"pose.max_people": 2, "log.level": "debug"}
+
+
+def test_to_forget_everything_helps_where_nothing_can_be_read(folder_of_service: Path) -> None:
+    overlay = overlay_file(folder_of_service, NAME)
+    overlay.touch(0)
+    with without_privileges():
+        node = settings(folder_of_service)
+        node.reset()
+        node.set("pose.max_people", 2)
+    assert node.current.pose.max_people == 2
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("owner", "mode", "mode_after"),
+    [(SERVICE_USER, 0o640, 0o640), (0, 0o600, 0o600), (None, None, 0o600)],
+    ids=["the service's", "root's, of an older program", "none yet"],
+)
+def test_what_root_changes_stays_readable_for_the_service(folder_of_service: Path, owner, mode, mode_after) -> None:
+    overlay = overlay_file(folder_of_service, NAME)
+    if mode is not None:
+        overlay.write_text('{"pose.max_people": 2, "log.level": "debug"}')
+        os.chown(overlay, owner, owner)
+        overlay.chmod(mode)
+    umask = os.umask(0o077)
+    try:
+        settings(folder_of_service).set("log.level", "error")
+    finally:
+        os.umask(umask)
+    found = overlay.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (SERVICE_USER, SERVICE_USER, mode_after)
+    with without_privileges():
+        assert settings(folder_of_service).current.log.level == "error"
+
+
+@as_root
+def test_a_file_of_the_services_user_in_a_folder_of_root_stays_theirs(tmp_path: Path) -> None:
+    overlay = overlay_file(tmp_path, NAME)
+    overlay.write_text('{"pose.max_people": 2}')
+    os.chown(overlay, SERVICE_USER, SERVICE_USER)
+    settings(tmp_path).reset("pose.max_people")
+    assert overlay.stat().st_uid == SERVICE_USER
+
+
+def test_a_link_in_place_of_the_scratch_file_is_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("of somebody else")
+    overlay_file(tmp_path, NAME).with_suffix(".new").symlink_to(other)
+    settings(tmp_path).set("pose.max_people", 2)
+    assert other.read_text() == "of somebody else"
+    assert not overlay_file(tmp_path, NAME).is_symlink()
 
 
 def test_an_overlay_that_cannot_be_set_aside_is_said_and_the_file_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
