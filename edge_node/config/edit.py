@@ -14,6 +14,8 @@ from edge_node.config.files import flow
 from edge_node.errors import ConfigError
 
 _INDENT = 2
+_Pair = tuple[yaml.Node, yaml.Node]
+"""A key and its value."""
 
 
 def edited(text: str, values: Mapping[str, Any]) -> str:
@@ -23,7 +25,11 @@ def edited(text: str, values: Mapping[str, Any]) -> str:
     """
     for path, value in values.items():
         section, name = path.split(".")
-        text = _Document(text).set(section, name, flow(value))
+        try:
+            document = _Document(text)
+        except yaml.YAMLError:  # the configuration itself is read by libyaml, which accepts more
+            raise _unsafe(section, name, flow(value)) from None
+        text = document.set(section, name, flow(value))
     return text
 
 
@@ -33,8 +39,11 @@ class _Document:
     def __init__(self, text: str) -> None:
         self.text = text
         self.newline = "\r\n" if "\r\n" in text else "\n"
-        root = yaml.compose(text, Loader=yaml.SafeLoader)  # the Python loader: its marks count characters
+        plain = text.replace("\t", " ")  # as long; unlike libyaml, the Python loader takes no tab before a comment
+        root = yaml.compose(plain, Loader=yaml.SafeLoader)  # the Python loader: its marks count characters
         self.root = root if isinstance(root, yaml.MappingNode) else None
+        tokens = yaml.scan(plain, Loader=yaml.SafeLoader)
+        self.end = next((token.start_mark.index for token in tokens if isinstance(token, yaml.DocumentEndToken)), len(text))
 
     def set(self, section: str, name: str, value: str) -> str:
         """The text with one key set to ``value``, which is YAML."""
@@ -43,24 +52,28 @@ class _Document:
             if self.root is not None and self.root.flow_style:
                 raise _unsafe(section, name, value)
             return self._append([f"{section}:", f"{' ' * _INDENT}{name}: {value}"])
-        key, body = pair
-        inside = _find(body, name)
-        if inside is not None:
-            replaced = self._replace(inside, value)
-            if replaced is None:
-                raise _unsafe(section, name, value)
-            return replaced
+        inside = _find(pair[1], name)
+        changed = self._replace(inside, value) if inside is not None else self._add(pair, name, value)
+        if changed is None:
+            raise _unsafe(section, name, value)
+        return changed
+
+    def _add(self, section: _Pair, name: str, value: str) -> str | None:
+        key, body = section
         if isinstance(body, yaml.MappingNode) and body.flow_style:
             start = body.start_mark.index + 1
             comma = ", " if body.value else ""
             return f"{self.text[:start]}{name}: {value}{comma}{self.text[start:]}"
+        if isinstance(body, yaml.ScalarNode) and body.start_mark.index < body.end_mark.index:  # null, or ~
+            return self._replace(section, f"{{{name}: {value}}}")
         return self._insert(key, body, name, value)
 
-    def _replace(self, pair: tuple[yaml.Node, yaml.Node], value: str) -> str | None:
+    def _replace(self, pair: _Pair, value: str) -> str | None:
         key, old = pair
-        start, end = old.start_mark.index, _end(old)
+        start = old.start_mark.index
         if start < key.end_mark.index:  # an alias: its marks are those of the anchor
             return None
+        end = start + len(self.text[start : _end(old)].rstrip())  # to the text of a block (>-) its line end belongs, too
         space = "" if self.text[start - 1].isspace() else " "
         return f"{self.text[:start]}{space}{value}{self.text[end:]}"
 
@@ -82,11 +95,12 @@ class _Document:
         return "".join(lines)
 
     def _append(self, lines: list[str]) -> str:
-        gap = "" if not self.text or self.text.endswith("\n") else self.newline
-        return f"{self.text}{gap}{self.newline.join(lines)}{self.newline}"
+        before = self.text[: self.end]
+        gap = "" if not before or before.endswith("\n") else self.newline
+        return f"{before}{gap}{self.newline.join(lines)}{self.newline}{self.text[self.end :]}"
 
 
-def _find(mapping: yaml.Node | None, name: str) -> tuple[yaml.Node, yaml.Node] | None:
+def _find(mapping: yaml.Node | None, name: str) -> _Pair | None:
     if not isinstance(mapping, yaml.MappingNode):
         return None
     return next(((key, value) for key, value in mapping.value if key.value == name), None)

@@ -43,11 +43,13 @@ def plan(file: Path, tuned: Mapping[str, Any]) -> Change:
     try:
         scratch.write_bytes(change.after.encode("utf-8"))
         found = load(scratch, {})
+        wrong = [key for key in all_keys() if value_of(found, key) != value_of(expected, key)]
     except OSError as error:
         raise _unwritable(target, error) from None
+    except ConfigError:  # as where the anchor of an alias went with the value
+        wrong = list(tuned)
     finally:
         remove_scratch(scratch)
-    wrong = [key for key in all_keys() if value_of(found, key) != value_of(expected, key)]
     if wrong:
         raise ConfigError([f"{target}: {', '.join(wrong)}: cannot be changed safely; set it by hand"])
     return change

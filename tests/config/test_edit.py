@@ -36,6 +36,12 @@ from edge_node.errors import ConfigError
         ("pose:\r\n  # max_people: 4\r\n", "pose:\r\n  # max_people: 4\r\n  max_people: 2\r\n"),
         ("# ä ö ü 人\npose:\n  max_people: 4 # 人\n", "# ä ö ü 人\npose:\n  max_people: 2 # 人\n"),
         ('pose:\n  "max_people": 4\n', 'pose:\n  "max_people": 2\n'),
+        ("pose:\n  max_people: 4\t# mine\n", "pose:\n  max_people: 2\t# mine\n"),
+        ("pose: ~  # mine\nmqtt:\n", "pose: {max_people: 2}  # mine\nmqtt:\n"),
+        ("pose: null", "pose: {max_people: 2}"),
+        ("mqtt:\n  host: a\n...\n# end\n", "mqtt:\n  host: a\npose:\n  max_people: 2\n...\n# end\n"),
+        ("---\n# mine\n...\n", "---\n# mine\npose:\n  max_people: 2\n...\n"),
+        ("pose:\n  max_people: >-  # folded\n    4\n\n  # after\nmqtt:\n", "pose:\n  max_people: 2\n\n  # after\nmqtt:\n"),
     ],
 )
 def test_one_value_changes_and_nothing_else(before: str, after: str) -> None:
@@ -50,7 +56,19 @@ def test_a_list_over_several_lines_is_replaced_and_what_follows_stays() -> None:
     assert "\n  # after\n  enabled: true\n" in after
 
 
-@pytest.mark.parametrize("text", ["pose: &p {max_people: &n 4}\nstate: {presence_on_s: *n}\n", "{log: {level: info}}\n"])
+def test_several_keys_can_be_set_in_a_section_that_is_null() -> None:
+    assert edited("pose: ~\n", {"pose.max_people": 2, "pose.idle_fps": 1.0}) == "pose: {idle_fps: 1.0, max_people: 2}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pose: &p {max_people: &n 4}\nstate: {presence_on_s: *n}\n",
+        "{log: {level: info}}\n",
+        "pose: &n ~\nstate: *n\n",
+        "camera: {source: http://camera/?size=1}\n",
+    ],
+)
 def test_what_cannot_be_changed_safely_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"set it to 1\.0 there"):
         edited(text, {"state.presence_on_s": 1.0})

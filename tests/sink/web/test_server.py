@@ -392,6 +392,15 @@ def test_saving_shows_the_difference_before_it_writes(serve: Serve) -> None:
     assert page.settings.current.pose.max_people == 2
 
 
+def test_a_file_that_is_better_changed_by_hand_is_told_and_the_page_stays(serve: Serve) -> None:
+    page = serve()
+    page.file.write_text("camera: {source: http://camera/?size=1}\n")
+    with view(page.port) as viewer:
+        ask(viewer, type="set", key="pose.max_people", value=2)
+        assert ask(viewer, type="save")["reason"].endswith("better changed by hand; set it to 2 there")
+        assert ask(viewer, type="reset")["value"] is None
+
+
 def test_only_the_difference_that_was_shown_is_saved(serve: Serve) -> None:
     page = serve()
     before = page.file.read_text()
