@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_node import paths
-from edge_node.commands.settings_arguments import SYSTEM_FILE, add_settings_arguments, configuration_file, loader
+from edge_node.commands.settings_arguments import SYSTEM_FILE, add_settings_arguments, configuration_file, is_of_service, loader
 from edge_node.config.files import flow
 from edge_node.config.keys import all_keys, json_value_of
 from edge_node.config.load import origins
@@ -129,7 +129,7 @@ def _state_directory(arguments: argparse.Namespace) -> Path:
     given: Path | None = arguments.state_directory
     if given is not None:
         return given
-    of_service = configuration_file(arguments) == SYSTEM_FILE and SERVICE_STATE.is_dir()
+    of_service = is_of_service(configuration_file(arguments)) and SERVICE_STATE.is_dir()
     if of_service and paths.STATE_UNDER_SYSTEMD not in os.environ:
         return SERVICE_STATE
     return paths.state_directory()

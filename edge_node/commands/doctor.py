@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_node.commands.settings_arguments import SYSTEM_FILE, add_settings_arguments, configuration_file, loader
+from edge_node.commands.settings_arguments import add_settings_arguments, configuration_file, is_of_service, loader
 from edge_node.doctor import Finding
 from edge_node.errors import EXIT_FAILED, EXIT_OK, UsageError
 from edge_node.filesystem import exists, is_folder
@@ -70,7 +70,7 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     config = loader(arguments)()
     file = configuration_file(arguments)
     yield Finding("configuration", "fine", str(file) if file else "built-in values: no file given, none in /etc")
-    of_service = file == SYSTEM_FILE
+    of_service = is_of_service(file)
     sees_all = not of_service or service.look_where_service_looks()
     if not sees_all:
         yield Finding("service", "note", "its models and passwords are for root's eyes; they were not looked at", "sudo edge-node doctor")

@@ -33,6 +33,11 @@ def configuration_file(arguments: argparse.Namespace) -> Path | None:
     return given or (SYSTEM_FILE if exists(SYSTEM_FILE, lambda why: ConfigError([why])) else None)
 
 
+def is_of_service(file: Path | None) -> bool:
+    """Whether ``file``, however it is written, is the one that the service reads."""
+    return file is not None and os.path.realpath(file) == os.path.realpath(SYSTEM_FILE)
+
+
 def naming_file(arguments: argparse.Namespace) -> Path | None:
     """The configuration file where the node's name is up to it, and so known to be one node's; ``None`` where a variable or ``--set``
     names the node: they may name several with one file.

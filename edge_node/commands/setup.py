@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_node import paths
-from edge_node.commands.settings_arguments import SYSTEM_FILE
+from edge_node.commands.settings_arguments import SYSTEM_FILE, is_of_service
 from edge_node.config.load import load, override
 from edge_node.config.models import Config
 from edge_node.data import Frame
@@ -43,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Set up, and start what was set up."""
-    arguments.config = arguments.config.absolute()  # the service's file is known by its path
-    if arguments.config == SYSTEM_FILE and os.geteuid() != 0:
+    arguments.config = Path(os.path.realpath(arguments.config))  # a link to the file stays one
+    if is_of_service(arguments.config) and os.geteuid() != 0:
         raise UsageError(f"{SYSTEM_FILE} belongs to root: sudo edge-node setup (or write another file: -c FILE)")
     present, password = _present(arguments.config), _given_password(arguments.password_file)
-    if arguments.config == SYSTEM_FILE:
+    if is_of_service(arguments.config):
         service.use_secrets_of_service()
     with service.stopped_meanwhile() if _is_for_the_service(arguments) else nullcontext(False) as stopped:
         if stopped:
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _is_for_the_service(arguments: argparse.Namespace) -> bool:
     """Whether the file is the one that the service reads, and the service is to run by it."""
-    return arguments.config == SYSTEM_FILE and not arguments.no_service and service.service_is_installed()
+    return is_of_service(arguments.config) and not arguments.no_service and service.service_is_installed()
 
 
 def _ask_try_write(arguments: argparse.Namespace, present: Config, given_password: str | None) -> Config:
@@ -76,7 +76,7 @@ def _ask_try_write(arguments: argparse.Namespace, present: Config, given_passwor
         raise service.SetupError("the input ended before every question was answered\nnothing was changed") from None
     before = service.write_configuration(arguments.config, answers.configuration_text(config))
     print(f"wrote {arguments.config}{f'; the one before is {before}' if before else ''}")
-    if password is not None and arguments.config == SYSTEM_FILE:
+    if password is not None and is_of_service(arguments.config):
         service.write_password(password)
         print(f"wrote {service.CREDENTIAL}, for systemd's eyes only")
     return config
@@ -166,7 +166,7 @@ class _Dialogue:
     def _fetch_model(self) -> Path:
         """The model's files, where the node will look for them."""
         configured = self._config.model.directory
-        of_service = self._arguments.config == SYSTEM_FILE and configured is None
+        of_service = is_of_service(self._arguments.config) and configured is None
         folder = service.STATE / "models" if of_service else paths.models_directory(configured)
         name = self._config.model.name
         if name == MARKER or is_path(name):

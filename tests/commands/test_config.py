@@ -182,6 +182,24 @@ def test_a_file_with_aliases_is_left_to_its_owner(tmp_path, file, config, capsys
     assert "changed by hand; set it to false there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["{file}", "edge-node.yaml", "../etc/edge-node.yaml", "{file}.link"])
+def test_the_services_file_is_known_however_it_is_written(tmp_path, monkeypatch, name) -> None:
+    folder, state = tmp_path / "etc", tmp_path / "state"
+    folder.mkdir()
+    file = folder / "edge-node.yaml"
+    file.write_text(TEXT)
+    Path(f"{file}.link").symlink_to(file)
+    monkeypatch.setattr("edge_node.commands.settings_arguments.SYSTEM_FILE", file)
+    monkeypatch.setattr("edge_node.commands.config.SERVICE_STATE", state)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.chdir(folder)
+    tune(tmp_path, file, pose__max_people=2)
+    assert main(["config", "save", "--yes", "-c", name.format(file=file)]) == 0
+    assert load(file, {}).pose.max_people == 2
+    assert tune(tmp_path, file).overlay == {}
+
+
 def test_a_node_that_runs_takes_over_what_the_command_changed(tmp_path, file, config) -> None:
     running = tune(tmp_path, file, pose__max_people=2, mqtt__pose=False)
     assert config("save", "--yes") == 0

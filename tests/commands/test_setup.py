@@ -277,10 +277,18 @@ def test_service_whose_camera_is_tried_goes_on_when_setup_cannot_enable_it(syste
     monkeypatch.chdir(file.parent)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr("edge_node.commands.setup.SYSTEM_FILE", file)
+    monkeypatch.setattr("edge_node.commands.settings_arguments.SYSTEM_FILE", file)
     systemctl.refused = "enable"
     assert main(["setup", "-c", name.format(folder=file.parent), "--yes", "--camera", "synthetic", "--broker", broker]) == 1
     assert systemctl.asked == ["show", "stop", "enable", "start"]
+
+
+def test_a_link_to_the_file_stays_a_link(file, broker):
+    link = file.with_name("link.yaml")
+    link.symlink_to(file)
+    assert setup(link, "--camera", "synthetic", "--broker", broker, "--name", "hall") == 0
+    assert link.is_symlink()
+    assert load(file, {}).node.name == "hall"
 
 
 def test_service_is_left_alone_by_the_setup_of_another_file(systemctl, file, broker, capsys):

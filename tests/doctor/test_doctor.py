@@ -34,11 +34,11 @@ def root(tmp_path, monkeypatch):
 def doctor(tpu, root, shared, capsys):
     """Runs the command; gives its exit code and its findings by part."""
 
-    def examine(**settings):
+    def examine(*options, **settings):
         values = {"model.directory": shared.models, "camera.source": "synthetic", "mqtt.enabled": "false", "model.accelerator": "edgetpu"}
         values |= {key.replace("__", "."): value for key, value in settings.items()}
         words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
-        code = main(["doctor", "--json", "--root", str(root), *words])
+        code = main(["doctor", "--json", "--root", str(root), *options, *words])
         findings = json.loads(capsys.readouterr().out)
         return code, {finding["part"]: finding for finding in findings}
 
@@ -80,16 +80,20 @@ def test_a_stick_without_permission_is_told_the_group(doctor, root):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root asks for the service's user")
-@pytest.mark.parametrize(("mode", "state"), [(0o660, "wrong"), (0o666, "fine")])
-def test_a_stick_that_root_may_open_and_the_service_may_not_is_wrong(doctor, root, monkeypatch, mode, state):
-    usb_stick(root, mode=mode)
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [([], "wrong"), (["-c", "edge-node.yaml"], "wrong"), ([], "fine")],
+    ids=["installed file", "given file", "open to all"],
+)
+def test_a_stick_that_root_may_open_and_the_service_may_not_is_wrong(doctor, root, monkeypatch, options, state):
+    usb_stick(root, mode=0o666 if state == "fine" else 0o660)
     configuration = root / "edge-node.yaml"
     configuration.touch()
     monkeypatch.setattr(service, "USER", "nobody")
     monkeypatch.setenv("STATE_DIRECTORY", str(root))
-    for module in ("edge_node.commands.doctor", "edge_node.commands.settings_arguments"):
-        monkeypatch.setattr(f"{module}.SYSTEM_FILE", configuration)
-    code, found = doctor()
+    monkeypatch.setattr("edge_node.commands.settings_arguments.SYSTEM_FILE", configuration)
+    monkeypatch.chdir(root)
+    code, found = doctor(*options)
     assert (code, found["device"]["state"]) == (int(state == "wrong"), state)
     if state == "wrong":
         assert found["device"]["text"].startswith("the service's user may not open USB 2-1")
