@@ -42,7 +42,7 @@ def naming_file(arguments: argparse.Namespace) -> Path | None:
     """The configuration file where the node's name is up to it, and so known to be one node's; ``None`` where a variable or ``--set``
     names the node: they may name several with one file.
     """
-    return None if "node" in origins(None, os.environ, arguments.overrides) else configuration_file(arguments)
+    return None if "node.name" in origins(None, os.environ, arguments.overrides) else configuration_file(arguments)
 
 
 def overrides_of(values: Mapping[str, object]) -> list[str]:

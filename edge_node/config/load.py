@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge_node.config.keys import shown, suggest
+from edge_node.config.keys import all_keys, shown, suggest
 from edge_node.config.models import Config
 from edge_node.errors import ConfigError
 
@@ -63,9 +63,17 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Sequence[
 
 
 def origins(path: Path | None, environment: Mapping[str, str], overrides: Sequence[str] = ()) -> dict[str, str]:
-    """For each key that ``load`` is given: where it was written (``file:line:column``, a variable, ``--set …``)."""
-    places = _read(path, environment, overrides).places
-    return {".".join(str(part) for part in loc): place for loc, place in places.items() if loc}
+    """For each key that ``load`` is given, by itself or with its section: where (``file:line:column``, a variable, ``--set …``)."""
+    source = _read(path, environment, overrides)
+    return {key: source.place(tuple(key.split("."))) for key in all_keys() if _is_given(source.values, key)}
+
+
+def _is_given(values: Any, key: str) -> bool:
+    for name in key.split("."):
+        if not isinstance(values, dict) or name not in values:
+            return False
+        values = values[name]
+    return True
 
 
 def _read(path: Path | None, environment: Mapping[str, str], overrides: Sequence[str]) -> _Source:

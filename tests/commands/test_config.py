@@ -50,6 +50,21 @@ def test_show_says_each_value_and_where_it_comes_from(tmp_path, file, config, ca
     assert lines["mqtt.port"] == ["1883", "default"]
 
 
+def test_show_says_of_a_value_given_with_its_section_where_that_is_given(file, config, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("EDGE_NODE__CAMERA", "{fps: 12, source: synthetic}")
+    assert config("show", "--changed", "--set", "mqtt={host: broker, tls: {enabled: true}}", "--set", "mqtt.port=8883") == 0
+    given = "--set mqtt={host: broker, tls: {enabled: true}}"
+    assert [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()] == [
+        ["node.name", "n1", f"{file}:3:3"],
+        ["camera.source", "synthetic", "environment variable EDGE_NODE__CAMERA"],
+        ["camera.fps", "12.0", "environment variable EDGE_NODE__CAMERA"],
+        ["pose.max_people", "4", f"{file}:5:3"],
+        ["mqtt.host", "broker", given],
+        ["mqtt.port", "8883", "--set mqtt.port=8883"],
+        ["mqtt.tls.enabled", "true", given],
+    ]
+
+
 def test_show_as_json_and_without_defaults(file, config, capsys) -> None:
     assert config("show", "--changed", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
@@ -156,9 +171,10 @@ def test_a_link_to_the_file_stays_a_link(tmp_path, file, capsys) -> None:
     assert "max_people: 2" in file.read_text()
 
 
-def test_saved_under_an_environment_variable_is_warned_of(tmp_path, file, config, capsys, monkeypatch) -> None:
-    tune(tmp_path, file, pose__max_people=2)
-    monkeypatch.setenv("EDGE_NODE__POSE__MAX_PEOPLE", "3")
+@pytest.mark.parametrize("given", ["EDGE_NODE__POSE__MAX_PEOPLE=3", "EDGE_NODE__POSE={max_people: 3}"], ids=["key", "section"])
+def test_saved_under_an_environment_variable_is_warned_of(file, config, capsys, monkeypatch, given) -> None:
+    tune(file.parent, file, pose__max_people=2)
+    monkeypatch.setenv(*given.split("="))
     assert config("save", "--yes") == 0
     assert "which stands over the file" in capsys.readouterr().err
 
