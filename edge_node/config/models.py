@@ -292,7 +292,7 @@ class Record(Section):
     """Poses to a file."""
 
     path: str | None = Field(
-        None, min_length=1, description="Write every frame's pose message as a JSON line to this file; - is standard output."
+        None, min_length=1, description='Write every frame\'s pose message as a JSON line to this file; "-" is standard output.'
     )
     max_bytes: int = Field(0, ge=0, description="Start a new file beyond this size; 0 never does.")
     keep: int = Field(5, ge=1, le=1000, description="How many older files are kept.")
