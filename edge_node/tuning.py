@@ -71,7 +71,7 @@ class Tuning:
         """Do what is asked, if it may be done. ``now_s`` is of the monotonic clock.
 
         ``None`` means that nothing is to be said: the message was retained (so nobody sent it now), it was the empty message
-        that clears a retained one, or there are too many of them.
+        that clears a retained value (an empty command is a command), or there are too many of them.
         """
         if retained or (kind == "set" and not payload):
             return None

@@ -170,8 +170,9 @@ def test_retained_requests_are_ignored_in_silence(topic: str) -> None:
     assert tuning._settings.overlay == {}
 
 
-def test_clearing_a_retained_request_is_not_a_request() -> None:
+def test_an_empty_message_sets_nothing_and_is_a_command_all_the_same() -> None:
     assert ask(node(), "set/pose.max_people", b"") is None
+    assert ask(node(restart=lambda: None), "cmd/restart", b"") == Answer(True, "cmd", "restart")
 
 
 def test_a_command_is_done_and_what_it_reports_is_answered() -> None:
