@@ -4,7 +4,7 @@ import argparse
 import getpass
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from edge_node import paths
 from edge_node.commands.settings_arguments import SYSTEM_FILE, is_of_service
 from edge_node.config.load import load, override
-from edge_node.config.models import Config
+from edge_node.config.models import Config, Mqtt
 from edge_node.data import Frame
 from edge_node.errors import EXIT_OK, CameraError, ConfigError, EdgeNodeError, UsageError
 from edge_node.fetch import fetch
@@ -57,10 +57,15 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"start it with: edge-node run -c {arguments.config}")
             return EXIT_OK
         status = service.start_service()
+    _tell_how_to_look(config, status)
+    return EXIT_OK
+
+
+def _tell_how_to_look(config: Config, status: Mapping[str, object]) -> None:
     print(f"edge-node is enabled and running: {status['frames']} frames so far, on the {status['accelerator']}")
     print("  how it is:   edge-node status\n  its log:     journalctl -u edge-node -f")
-    print(f"  its poses:   mosquitto_sub -h {config.mqtt.host} -p {config.mqtt.port} -t 'edge_node/v1/{config.node.name}/#' -v")
-    return EXIT_OK
+    if config.mqtt.enabled:
+        print(f"  its poses:   mosquitto_sub -h {config.mqtt.host} -p {config.mqtt.port} -t 'edge_node/v1/{config.node.name}/#' -v")
 
 
 def _is_for_the_service(arguments: argparse.Namespace) -> bool:
@@ -103,6 +108,7 @@ class _Dialogue:
 
     def __init__(self, arguments: argparse.Namespace, config: Config, given_password: str | None) -> None:
         self._arguments = arguments
+        self._before = config
         self._config = config
         self._given_password = given_password
         self._asks = sys.stdin.isatty() and not arguments.yes
@@ -182,17 +188,18 @@ class _Dialogue:
     def _broker(self, answer: str) -> str:
         from edge_node.setup.trials import try_broker  # noqa: PLC0415 - heavy
 
-        address = answers.parse_broker(answer)
-        if address.username is None and self._given_password is not None:
-            raise ConfigError(["--password-file goes with a user name; give it in the address: USER@HOST"])
-        self._config = override(self._config, answers.broker_values(address))
-        self._password = self._read_password(address) if address.username is not None else None
+        stays = self._arguments.broker is None and answer == answers.broker_text(self._before)
+        values = {"mqtt": self._before.mqtt.model_dump()} if stays else answers.broker_values(answers.parse_broker(answer))
+        self._config = override(self._config, values)
+        self._password = self._read_password(self._config.mqtt)
+        if not self._config.mqtt.enabled:
+            return "stays so, nothing is published over MQTT"
         return try_broker(self._config, self._password or paths.secret("mqtt-password"))
 
-    def _read_password(self, address: answers.BrokerAddress) -> str | None:
+    def _read_password(self, mqtt: Mqtt) -> str | None:
         """From the file given, else asked for where somebody can answer. ``None`` leaves the one there is."""
-        if self._given_password is not None:
+        if self._given_password is not None and mqtt.username is None:
+            raise ConfigError(["--password-file goes with a user name; give it in the address: USER@HOST"])
+        if self._given_password is not None or mqtt.username is None or not (self._asks and mqtt.enabled):
             return self._given_password
-        if not self._asks:
-            return None
-        return getpass.getpass(f"Password of {address.username} at {address.host} (empty: none, or the one set before): ") or None
+        return getpass.getpass(f"Password of {mqtt.username} at {mqtt.host} (empty: none, or the one set before): ") or None

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote
 
 from edge_node.address import address
 from edge_node.config.files import commented_yaml
@@ -11,6 +12,9 @@ from edge_node.config.models import Config
 from edge_node.errors import ConfigError
 
 _BROKER = re.compile(r"(?:(?P<scheme>mqtts?)://)?(?:(?P<user>[^@/]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/@\s]+)(?::(?P<port>\d{1,5}))?/?")
+_NOT_PLAIN_IN_A_USER = re.compile(r"[%@:/\s]")
+_USER_HINT = "in a user name write % @ : / as %25 %40 %3A %2F"
+NO_BROKER = "none, MQTT is off"
 TLS_PORT = 8883
 
 
@@ -25,21 +29,26 @@ class BrokerAddress:
 
 
 def parse_broker(text: str) -> BrokerAddress:
-    """``host``, ``host:port``, ``user@host``, ``mqtts://user@host:port``. Raises ``ConfigError``."""
+    """``host``, ``host:port``, ``user@host``, ``mqtts://user@host:port``; the user percent-encoded. Raises ``ConfigError``."""
     found = _BROKER.fullmatch(text.strip())
     if found is None:
-        raise ConfigError([f"broker {text!r}: expected HOST, HOST:PORT or mqtts://USER@HOST:PORT"])
-    if ":" in (found["user"] or ""):
-        raise ConfigError(["broker: a password does not belong into the address; it is asked for, or read with --password-file"])
+        raise ConfigError([f"broker {text!r}: expected HOST, HOST:PORT or mqtts://USER@HOST:PORT; {_USER_HINT}"])
+    user: str | None = found["user"]
+    if ":" in (user or ""):
+        why = "a password does not belong into the address; it is asked for, or read with --password-file"
+        raise ConfigError([f"broker: {why}; {_USER_HINT}"])
     tls = found["scheme"] == "mqtts"
     port = int(found["port"]) if found["port"] else (TLS_PORT if tls else int(all_keys()["mqtt.port"].default))
-    return BrokerAddress(found["host"].strip("[]"), port, found["user"], tls)
+    return BrokerAddress(found["host"].strip("[]"), port, user and unquote(user), tls)
 
 
 def broker_text(config: Config) -> str:
-    """The address of the configured broker, as ``parse_broker`` reads it."""
+    """The address of the configured broker, as ``parse_broker`` reads it; where MQTT is off, words that are no address."""
     mqtt = config.mqtt
-    return f"{'mqtts://' if mqtt.tls.enabled else ''}{f'{mqtt.username}@' if mqtt.username else ''}{address(mqtt.host, mqtt.port)}"
+    if not mqtt.enabled:
+        return NO_BROKER
+    user = _NOT_PLAIN_IN_A_USER.sub(lambda found: quote(found[0], safe=""), mqtt.username or "")
+    return f"{'mqtts://' if mqtt.tls.enabled else ''}{f'{user}@' if user else ''}{address(mqtt.host, mqtt.port)}"
 
 
 def broker_values(address: BrokerAddress) -> dict[str, Any]:

@@ -15,11 +15,12 @@ import yaml
 
 from edge_node import paths
 from edge_node.cli import main
-from edge_node.config.load import load
+from edge_node.config.load import load, override
+from edge_node.config.models import Config
 from edge_node.errors import ConfigError
 from edge_node.local_broker import local_broker, mosquitto
 from edge_node.setup import service
-from edge_node.setup.answers import BrokerAddress, parse_broker
+from edge_node.setup.answers import BrokerAddress, broker_text, parse_broker
 from edge_node.setup.service import write_configuration, write_password
 from tests.read_only import run_read_only
 
@@ -84,6 +85,7 @@ def test_what_was_set_before_stays_and_the_file_before_is_kept(file, broker):
         (["--camera", "synthetic", "--broker", f"127.0.0.1:{closed_port()}"], "no broker listens at 127.0.0.1:"),
         (["--camera", "synthetic", "--broker", "no.such.host.invalid"], "unknown host in no.such.host.invalid:1883"),
         (["--camera", "synthetic", "--broker", "me:secret@host"], "a password does not belong into the address"),
+        (["--camera", "synthetic", "--broker", "site/hall@host"], "in a user name write % @ : / as %25 %40 %3A %2F"),
     ],
 )
 def test_answer_that_does_not_work_is_told_and_nothing_is_changed(file, capsys, words, said):
@@ -111,6 +113,38 @@ def test_password_without_a_user_name_is_told(file, broker, capsys):
     assert setup(file, "--camera", "synthetic", "--broker", broker, "--password-file", str(password)) == 1
     assert "--password-file goes with a user name; give it in the address: USER@HOST" in capsys.readouterr().err
     assert file.read_text() == SMALL
+
+
+def test_mqtt_that_is_off_stays_off_where_no_broker_is_given(file, capsys):
+    file.write_text(f"{SMALL}mqtt:\n  enabled: false\n  port: {closed_port()}\n")
+    before = load(file, {}).mqtt
+    assert setup(file, "--camera", "synthetic", "--name", "hall2") == 0
+    assert "broker: none, MQTT is off: stays so, nothing is published over MQTT" in capsys.readouterr().out
+    assert load(file, {}).node.name == "hall2"
+    assert load(file, {}).mqtt == before
+
+
+def test_mqtt_that_is_off_is_switched_on_by_a_broker(file, broker):
+    file.write_text(f"{SMALL}mqtt:\n  enabled: false\n  host: 127.0.0.1\n  port: {broker.split(':')[1]}\n")
+    assert setup(file, "--camera", "synthetic", "--broker", broker) == 0
+    assert load(file, {}).mqtt.enabled
+
+
+def test_broker_that_was_set_before_stays_whatever_its_user_is_called(file, broker, capsys):
+    file.write_text(f"{SMALL}mqtt:\n  username: 'hall@site:1/2'\n  host: 127.0.0.1\n  port: {broker.split(':')[1]}\n")
+    before = load(file, {}).mqtt
+    assert setup(file, "--camera", "synthetic", "--name", "hall2") == 0
+    assert f"broker: hall%40site%3A1%2F2@{broker}: took the login" in capsys.readouterr().out
+    assert load(file, {}).mqtt == before
+
+
+def test_question_for_the_broker_that_is_left_unanswered_leaves_mqtt_off(file, broker):
+    file.write_text(f"{SMALL}mqtt:\n  enabled: false\n  host: 127.0.0.1\n  port: {broker.split(':')[1]}\n")
+    steps = ("MQTT broker [", f"127.0.0.1:{closed_port()}\n".encode()), ("MQTT broker [", b"\n")
+    told, code = answered(*steps, file=file, words=("--name", "hall2", "--camera", "synthetic", "--accelerator", "cpu"))
+    assert code == 0, told
+    assert "no broker listens" in told
+    assert not load(file, {}).mqtt.enabled
 
 
 def test_failing_answer_is_kept_when_asked(file, capsys):
@@ -202,10 +236,16 @@ def test_system_file_needs_root(monkeypatch, capsys):
         ("hall@10.0.0.2:1884", BrokerAddress("10.0.0.2", 1884, "hall", False)),
         ("mqtts://hall@broker.local", BrokerAddress("broker.local", 8883, "hall", True)),
         ("[fd00::1]:1883", BrokerAddress("fd00::1", 1883, None, False)),
+        ("hall%40site%3A1@broker.local", BrokerAddress("broker.local", 1883, "hall@site:1", False)),
     ],
 )
 def test_brokers_address_is_read(text, address):
     assert parse_broker(text) == address
+
+
+@pytest.mark.parametrize("username", ["hall", "hall@site", "site:hall", "site/hall", "100%40", " hall ", "Küche", "DOMAIN\\hall"])
+def test_brokers_address_is_read_as_it_is_written_for_any_user(username):
+    assert parse_broker(broker_text(override(Config(), {"mqtt.username": username}))).username == username
 
 
 @pytest.mark.parametrize("text", ["", "a b", "http://broker", "host:port", "host:1883/topic"])
@@ -289,6 +329,18 @@ def test_a_link_to_the_file_stays_a_link(file, broker):
     assert setup(link, "--camera", "synthetic", "--broker", broker, "--name", "hall") == 0
     assert link.is_symlink()
     assert load(file, {}).node.name == "hall"
+
+
+def test_no_way_to_see_poses_over_mqtt_is_told_where_it_is_off(systemctl, file, monkeypatch, capsys):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr("edge_node.commands.setup.SYSTEM_FILE", file)
+    monkeypatch.setattr(service, "start_service", lambda: {"frames": 1, "accelerator": "cpu"})
+    file.write_text(f"{SMALL}mqtt:\n  enabled: false\n")
+    assert main(["setup", "-c", str(file), "--yes", "--camera", "synthetic"]) == 0
+    told = capsys.readouterr().out
+    assert "edge-node status" in told
+    assert "mosquitto_sub" not in told
 
 
 def test_service_is_left_alone_by_the_setup_of_another_file(systemctl, file, broker, capsys):
