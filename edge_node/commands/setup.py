@@ -194,7 +194,9 @@ class _Dialogue:
         self._password = self._read_password(self._config.mqtt)
         if not self._config.mqtt.enabled:
             return "stays so, nothing is published over MQTT"
-        return try_broker(self._config, self._password or paths.secret("mqtt-password"))
+        # A fallback that takes the login says nothing about the broker that was just given.
+        tried = self._config if stays else override(self._config, {"mqtt.fallback_brokers": []})
+        return try_broker(tried, self._password or paths.secret("mqtt-password"))
 
     def _read_password(self, mqtt: Mqtt) -> str | None:
         """From the file given, else asked for where somebody can answer. ``None`` leaves the one there is."""

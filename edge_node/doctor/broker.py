@@ -15,12 +15,20 @@ def examine_broker(config: Config) -> Iterator[Finding]:
         yield note("broker", "mqtt.enabled is false: nothing is published over MQTT")
         return
     try:
-        session = try_login(config, "doctor", paths.secret("mqtt-password"))
+        taken = try_login(config, "doctor", paths.secret("mqtt-password"))
     except ConfigError as error:
         yield wrong("broker", str(error), "correct it there")
         return
     except SinkError as error:
-        text, _, advice = str(error).rpartition("; ")
-        yield wrong("broker", text or advice, advice if text else "correct the section mqtt of the configuration, or check the network")
+        yield wrong("broker", *_text_and_advice(str(error)))
         return
+    session = taken.session
     yield fine("broker", f"{session.place} takes this node, MQTT {session.protocol}{', TLS' if config.mqtt.tls.enabled else ''}")
+    for refusal in taken.refusals:
+        text, advice = _text_and_advice(refusal)
+        yield note("broker", f"that is a fallback: {text}", advice)
+
+
+def _text_and_advice(refusal: str) -> tuple[str, str]:
+    text, _, advice = refusal.rpartition("; ")
+    return (text, advice) if text else (advice, "correct the section mqtt of the configuration, or check the network")

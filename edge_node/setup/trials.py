@@ -49,6 +49,7 @@ def try_model(config: Config, frame: Frame) -> str:
 
 
 def try_broker(config: Config, password: str | None) -> str:
-    """The broker takes us, and what it is spoken to in. Raises ``SinkError`` with the reason it does not."""
-    session = try_login(config, "setup", password)
-    return f"took the login: MQTT {session.protocol}{', encrypted' if config.mqtt.tls.enabled else ''}"
+    """A broker takes us, and what it is spoken to in. Raises ``SinkError`` with the reason of each that does not."""
+    taken = try_login(config, "setup", password)
+    found = f"took the login: MQTT {taken.session.protocol}{', encrypted' if config.mqtt.tls.enabled else ''}"
+    return f"{'; '.join(taken.refusals)}; the fallback {taken.session.place} {found}" if taken.refusals else found

@@ -1,8 +1,9 @@
 """Logging in at the brokers of a configuration as the node would, under another client id, and leaving at once."""
 
 import time
+from dataclasses import dataclass
 
-from edge_node.config.models import Config
+from edge_node.config.models import Broker, Config, Mqtt
 from edge_node.errors import SinkError
 from edge_node.health import Health
 from edge_node.sink.messages import topic
@@ -11,28 +12,49 @@ from edge_node.sink.mqtt_session import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Log
 from edge_node.sink.outgoing import Incoming, Outgoing
 
 ROUNDS = 2
-"""A broker that hangs up without a word may be put off by the MQTT version; the second round over the brokers takes the other one."""
+"""A broker that hangs up without a word may be put off by the MQTT version; the second round takes the other one."""
 ATTEMPT_S = CONNECT_TIMEOUT_S + ANSWER_TIMEOUT_S + 1.0
 """A little longer than one connection attempt with all its own time limits."""
 
 
-def try_login(config: Config, who: str, password: str | None) -> Session:
-    """The connection that was made, ended by now: it knows the broker's place and the protocol. Takes up to ``ATTEMPT_S`` for each
-    broker and round.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The connection that was made, ended by now: it knows the broker's place and the protocol."""
+
+    session: Session
+    refusals: tuple[str, ...]
+    """Why each broker before that one did not take this node."""
+
+
+def try_login(config: Config, who: str, password: str | None) -> Taken:
+    """What the first broker says that takes this node. Takes up to ``ATTEMPT_S`` for each broker and round.
 
     ``who`` is added to the node's client id: the node itself may be connected. Raises ``SinkError`` with the reason of each broker
-    that does not take this node, or when the TLS files cannot be used.
+    when none takes this node, or when the TLS files cannot be used.
     """
+    mqtt, login = config.mqtt, _login(config, who, password)
+    refusals: list[str] = []
+    for broker in (Broker(host=mqtt.host, port=mqtt.port), *mqtt.fallback_brokers):
+        alone = mqtt.model_copy(update={"host": broker.host, "port": broker.port, "fallback_brokers": []})
+        try:
+            return Taken(_connected(alone, login), tuple(refusals))
+        except SinkError as error:
+            refusals.append(str(error))
+    raise SinkError("; ".join(refusals))
+
+
+def _connected(mqtt: Mqtt, login: Login) -> Session:
+    """The connection to the one broker of ``mqtt``. Raises ``SinkError`` with the reason that there is none."""
     health = Health()
-    link = Link(config.mqtt, _login(config, who, password), _Deaf(), health)
+    link = Link(mqtt, login, _Deaf(), health)
     link.start()
     try:
-        longest_s = ROUNDS * (1 + len(config.mqtt.fallback_brokers)) * ATTEMPT_S
+        longest_s = ROUNDS * ATTEMPT_S
         deadline = time.monotonic() + longest_s
         while (session := link.session) is None:
             if link.rounds_refused >= ROUNDS or time.monotonic() >= deadline:
                 raise SinkError(
-                    health.problems().get("mqtt", f"no broker answered within {longest_s:.0f} s; check mqtt.host and the network")
+                    health.problems().get("mqtt", f"{mqtt.host}: no answer within {longest_s:.0f} s; check mqtt.host and the network")
                 )
             time.sleep(0.02)
         return session

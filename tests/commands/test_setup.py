@@ -138,6 +138,26 @@ def test_broker_that_was_set_before_stays_whatever_its_user_is_called(file, brok
     assert load(file, {}).mqtt == before
 
 
+def test_mistyped_broker_is_told_although_a_fallback_would_take_the_login(file, broker, capsys):
+    file.write_text(f"{SMALL}mqtt:\n  fallback_brokers:\n    - {{host: 127.0.0.1, port: {broker.split(':')[1]}}}\n")
+    mistyped = f"127.0.0.1:{closed_port()}"
+    assert setup(file, "--camera", "synthetic", "--broker", mistyped) == 1
+    assert f"broker: no broker listens at {mistyped}" in capsys.readouterr().err
+    assert setup(file, "--camera", "synthetic", "--broker", broker) == 0
+    assert f"broker: {broker}: took the login" in capsys.readouterr().out
+    assert [f"{one.host}:{one.port}" for one in load(file, {}).mqtt.fallback_brokers] == [broker]
+
+
+def test_broker_that_is_away_is_told_where_its_fallback_lets_the_setup_go_on(file, broker, capsys):
+    port = closed_port()
+    fallback = f"- {{host: 127.0.0.1, port: {broker.split(':')[1]}}}"
+    file.write_text(f"{SMALL}mqtt:\n  host: 127.0.0.1\n  port: {port}\n  fallback_brokers:\n    {fallback}\n")
+    assert setup(file, "--camera", "synthetic", "--name", "hall2") == 0
+    told = capsys.readouterr().out
+    assert f"broker: 127.0.0.1:{port}: no broker listens at 127.0.0.1:{port}" in told
+    assert f"; the fallback {broker} took the login: MQTT 5" in told
+
+
 def test_question_for_the_broker_that_is_left_unanswered_leaves_mqtt_off(file, broker):
     file.write_text(f"{SMALL}mqtt:\n  enabled: false\n  host: 127.0.0.1\n  port: {broker.split(':')[1]}\n")
     steps = ("MQTT broker [", f"127.0.0.1:{closed_port()}\n".encode()), ("MQTT broker [", b"\n")

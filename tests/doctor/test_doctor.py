@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from edge_node.cli import main
-from edge_node.config.models import Model
+from edge_node.config.load import override
+from edge_node.config.models import Config, Model
 from edge_node.doctor.accelerator import examine_accelerator
+from edge_node.doctor.broker import examine_broker
 from edge_node.doctor.software import examine_software
 from edge_node.health import Health
+from edge_node.local_broker import local_broker
 from edge_node.setup import service
 from edge_node.status_socket import StatusSocket
 from tests.simtpu.simtpu import Fault
@@ -251,6 +254,18 @@ def test_a_broker_that_is_not_there_is_wrong(doctor):
         code, found = doctor(mqtt__enabled="true", mqtt__host="127.0.0.1", mqtt__port=port, model__accelerator="cpu")
     assert (code, found["broker"]["state"]) == (1, "wrong")
     assert f"no broker listens at 127.0.0.1:{port}" in found["broker"]["text"]
+
+
+def test_a_broker_that_is_not_there_is_told_beside_the_fallback_that_is():
+    with local_broker() as there, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        mqtt = {"mqtt.host": "127.0.0.1", "mqtt.port": port, "mqtt.fallback_brokers": [{"host": "127.0.0.1", "port": there}]}
+        found = [(one.state, one.text, one.advice) for one in examine_broker(override(Config(), mqtt))]
+    assert found == [
+        ("fine", f"127.0.0.1:{there} takes this node, MQTT 5", ""),
+        ("note", f"that is a fallback: no broker listens at 127.0.0.1:{port}", "check mqtt.host and mqtt.port, or start the broker"),
+    ]
 
 
 def test_a_tls_file_that_is_not_there_is_wrong(doctor):

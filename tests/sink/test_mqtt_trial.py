@@ -18,7 +18,7 @@ def trial(*options, password=None):
 
 def test_a_broker_that_takes_the_login_is_named_and_left_in_peace(broker, ear_at):
     ear = ear_at(broker.port)
-    session = trial(f"mqtt.port={broker.port}")
+    session = trial(f"mqtt.port={broker.port}").session
     assert (session.place, session.protocol) == (f"localhost:{broker.port}", "5")
     assert session.lost.is_set()
     ear.client.publish("edge_node/v1/n1/end", b"x", qos=1)
@@ -35,9 +35,11 @@ def test_the_node_itself_stays_connected(broker, sender, caplog):
     assert "lost the broker" not in caplog.text
 
 
-def test_the_second_broker_is_tried_when_the_first_is_not_there(broker):
-    session = trial(f"mqtt.port={free_port()}", f"mqtt.fallback_brokers=[{{host: localhost, port: {broker.port}}}]")
-    assert session.place == f"localhost:{broker.port}"
+def test_the_second_broker_is_tried_when_the_first_is_not_there_and_the_reason_is_known(broker):
+    port = free_port()
+    taken = trial(f"mqtt.port={port}", f"mqtt.fallback_brokers=[{{host: localhost, port: {broker.port}}}]")
+    assert taken.session.place == f"localhost:{broker.port}"
+    assert taken.refusals == (f"no broker listens at localhost:{port}; check mqtt.host and mqtt.port, or start the broker",)
 
 
 def test_every_broker_that_does_not_take_us_is_named_with_its_reason():
@@ -79,4 +81,4 @@ def old_port():
 
 
 def test_a_broker_that_hangs_up_on_mqtt_5_is_asked_in_the_older_version(old_port):
-    assert trial(f"mqtt.port={old_port}", "mqtt.host=127.0.0.1").protocol == "3.1.1"
+    assert trial(f"mqtt.port={old_port}", "mqtt.host=127.0.0.1").session.protocol == "3.1.1"
