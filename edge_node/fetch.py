@@ -10,12 +10,13 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO
 
 from edge_node.errors import ModelError
-from edge_node.filesystem import is_file
+from edge_node.filesystem import is_file, is_folder
 from edge_node.models import ModelFile, why_wrong
 
 MIRROR_VARIABLE = "EDGE_NODE_MODEL_MIRROR"
@@ -29,14 +30,39 @@ Progress = Callable[[int, int], None]
 """Called with bytes there and bytes in all."""
 
 
-def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress) -> Path:
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What whoever fetches can be told to do, in the options of the command at hand."""
+
+    origin: str
+    """Where the address does not answer."""
+    folder: str
+    """Where the folder cannot take the file."""
+
+
+def advice(*, mirror: str | None, folder: str) -> Advice:
+    """For a model's file. ``mirror`` and ``folder``: the options that name one, as far as there are any."""
+    names = " or ".join(name for name in (mirror, MIRROR_VARIABLE) if name)
+    return Advice(f"a folder that has the file can be given with {names}", f"choose another {folder}")
+
+
+def mirror_folder(given: Path | None) -> Path | None:
+    """The folder given, else the one of the environment; ``None`` means the network. Raises ``ModelError`` when it is not there."""
+    named = os.environ.get(MIRROR_VARIABLE)
+    mirror = given or (Path(named) if named else None)
+    if mirror is not None and not is_folder(mirror, ModelError):
+        raise ModelError(f"mirror {mirror}: no such folder")
+    return mirror
+
+
+def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress, advice: Advice) -> Path:
     """Put ``file`` into ``folder``, verified; returns its path.
 
     What is there and right already is left alone. A download that broke off goes on where it was (HTTP Range). The file
     appears under its name only when it is whole and its sha256 is right. Raises ``ModelError`` that says what to do.
     """
     path = folder / file.file
-    with _told_plainly(file, folder):
+    with _told_plainly(file, folder, advice):
         if path.is_file() and why_wrong(path.read_bytes(), file) is None:
             progress(file.bytes, file.bytes)
             return path
@@ -45,7 +71,7 @@ def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress
         with _opened(part) as output:
             _lock(output, path)
             try:
-                _transfer(file, output, mirror, progress)
+                _transfer(file, output, mirror, progress, advice)
             finally:
                 output.flush()
                 if output.tell() == 0:
@@ -61,7 +87,7 @@ def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress
 
 
 @contextlib.contextmanager
-def _told_plainly(file: ModelFile, folder: Path) -> Iterator[None]:
+def _told_plainly(file: ModelFile, folder: Path, advice: Advice) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -70,8 +96,8 @@ def _told_plainly(file: ModelFile, folder: Path) -> Iterator[None]:
                 _part_of(folder / file.file).unlink()  # a full disk troubles more than this program
             free = shutil.disk_usage(folder).free if folder.is_dir() else 0
             needed = f"{file.bytes / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB free"
-            raise ModelError(f"{folder}: no space left for {file.file}: {needed}; free some or choose another --directory") from error
-        raise ModelError(f"{error.filename or folder}: {error.strerror or error}; choose another --directory") from error
+            raise ModelError(f"{folder}: no space left for {file.file}: {needed}; free some or {advice.folder}") from error
+        raise ModelError(f"{error.filename or folder}: {error.strerror or error}; {advice.folder}") from error
 
 
 def _part_of(path: Path) -> Path:
@@ -91,7 +117,7 @@ def _lock(output: IO[bytes], path: Path) -> None:
         raise ModelError(f"{path}: another fetch of this file is at work") from error
 
 
-def _transfer(file: ModelFile, output: IO[bytes], mirror: Path | None, progress: Progress) -> None:
+def _transfer(file: ModelFile, output: IO[bytes], mirror: Path | None, progress: Progress, advice: Advice) -> None:
     if mirror is not None:
         output.truncate(0)
         source = mirror / file.file
@@ -104,7 +130,7 @@ def _transfer(file: ModelFile, output: IO[bytes], mirror: Path | None, progress:
     if there >= file.bytes:
         output.truncate(0)
         there = 0
-    with _answer(file, there) as response:
+    with _answer(file, there, advice) as response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # the server begins at the beginning
             output.truncate(0)
             there = 0
@@ -127,7 +153,7 @@ def _copy(read: Callable[[int], bytes], output: IO[bytes], there: int, whole: in
     output.flush()
 
 
-def _answer(file: ModelFile, there: int) -> HTTPResponse:
+def _answer(file: ModelFile, there: int, advice: Advice) -> HTTPResponse:
     """The open response of the server, within ``ANSWER_S``, name lookup included: that knows no deadline of its own."""
     outcome: list[HTTPResponse | Exception] = []
     asking = threading.Thread(target=_ask, args=(file, there, outcome), name="fetch", daemon=True)
@@ -135,8 +161,7 @@ def _answer(file: ModelFile, there: int) -> HTTPResponse:
     asking.join(ANSWER_S)
     result = outcome[0] if outcome else TimeoutError(f"no answer within {ANSWER_S:.0f} s")
     if isinstance(result, Exception):
-        advice = f"is there a network? A folder that has the file can be given with --from or {MIRROR_VARIABLE}"
-        raise ModelError(f"{file.url}: {_said(result)}; {advice}") from result
+        raise ModelError(f"{file.url}: {_said(result)}; is there a network? Without one, {advice.origin}") from result
     return result
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from edge_node import fetch as fetching
 from edge_node.cli import main
+from edge_node.commands.models import ADVICE
 from edge_node.errors import ModelError
 from edge_node.fetch import fetch
 from edge_node.models import ModelFile, find_model, manifest
@@ -71,11 +72,11 @@ def nothing(there: int, whole: int) -> None:
 
 def test_a_file_is_fetched_once_and_verified(server, tmp_path, real_file):
     seen = []
-    path = fetch(listed(server.server_port), tmp_path / "models", None, lambda there, whole: seen.append((there, whole)))
+    path = fetch(listed(server.server_port), tmp_path / "models", None, lambda there, whole: seen.append((there, whole)), ADVICE)
     assert path.read_bytes() == real_file.read_bytes()
     assert seen[-1] == (len(server.content), len(server.content))
     assert seen == sorted(seen)
-    fetch(listed(server.server_port), tmp_path / "models", None, nothing)
+    fetch(listed(server.server_port), tmp_path / "models", None, nothing, ADVICE)
     assert len(server.asked) == 1
     assert [p.name for p in path.parent.iterdir()] == [CPU_FILE]
 
@@ -83,23 +84,23 @@ def test_a_file_is_fetched_once_and_verified(server, tmp_path, real_file):
 def test_a_transfer_that_broke_off_goes_on_where_it_was(server, tmp_path):
     server.break_after = 1_000_000
     with pytest.raises(ModelError, match="broke off after 1000000 of 2894840 bytes; fetch again"):
-        fetch(listed(server.server_port), tmp_path, None, nothing)
+        fetch(listed(server.server_port), tmp_path, None, nothing, ADVICE)
     assert not (tmp_path / CPU_FILE).exists()
     server.break_after = None
-    fetch(listed(server.server_port), tmp_path, None, nothing)
+    fetch(listed(server.server_port), tmp_path, None, nothing, ADVICE)
     assert server.asked == [None, "bytes=1000000-"]
 
 
 def test_a_server_without_ranges_is_read_from_the_beginning(server, tmp_path):
     (tmp_path / f"{CPU_FILE}.part").write_bytes(b"x" * 1000)
     server.ranges = False
-    assert fetch(listed(server.server_port), tmp_path, None, nothing).stat().st_size == 2_894_840
+    assert fetch(listed(server.server_port), tmp_path, None, nothing, ADVICE).stat().st_size == 2_894_840
 
 
 def test_another_content_is_refused_and_not_kept(server, tmp_path):
     server.content = bytes(2_894_840)
     with pytest.raises(ModelError, match="another file or damaged: sha256"):
-        fetch(listed(server.server_port), tmp_path, None, nothing)
+        fetch(listed(server.server_port), tmp_path, None, nothing, ADVICE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,13 +109,13 @@ def test_a_missing_page_is_told(server, tmp_path):
     server.RequestHandlerClass = type("Missing", (Handler,), {"do_GET": lambda self: self.send_error(404)})
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with pytest.raises(ModelError, match="404"):
-        fetch(listed(server.server_port), tmp_path, None, nothing)
+        fetch(listed(server.server_port), tmp_path, None, nothing, ADVICE)
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "ANSWER_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ModelError, match=r"is there a network\? .* --from"):
-        fetch(listed(silent.getsockname()[1]), tmp_path, None, nothing)
+        fetch(listed(silent.getsockname()[1]), tmp_path, None, nothing, ADVICE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,7 +125,7 @@ def test_a_full_disk_is_told_with_what_is_needed_and_is_not_left_full(server, tm
 
     monkeypatch.setattr(fetching.os, "fsync", full)
     with pytest.raises(ModelError, match=r"no space left .* 2\.9 MB are needed"):
-        fetch(listed(server.server_port), tmp_path, None, nothing)
+        fetch(listed(server.server_port), tmp_path, None, nothing, ADVICE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -134,14 +135,14 @@ def test_a_link_in_place_of_the_file_to_be_is_not_followed(shared, tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / f"{CPU_FILE}.part").symlink_to(other)
     with pytest.raises(ModelError, match="symbolic link"):
-        fetch(manifest()[0].files["cpu"], tmp_path / "models", shared.models, nothing)
+        fetch(manifest()[0].files["cpu"], tmp_path / "models", shared.models, nothing, ADVICE)
     assert other.read_text() == "of somebody else"
 
 
 def test_an_empty_file_in_a_mirror_is_told(tmp_path):
     (tmp_path / CPU_FILE).touch()
     with pytest.raises(ModelError, match=f"{tmp_path / CPU_FILE}: what came has 0 bytes instead of 2894840; it is not used"):
-        fetch(manifest()[0].files["cpu"], tmp_path / "models", tmp_path, nothing)
+        fetch(manifest()[0].files["cpu"], tmp_path / "models", tmp_path, nothing, ADVICE)
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -149,7 +150,7 @@ def test_two_fetches_at_a_time_do_not_mix(server, tmp_path):
     with (tmp_path / f"{CPU_FILE}.part").open("ab") as first:
         fetching._lock(first, tmp_path)
         with pytest.raises(ModelError, match="another fetch"):
-            fetch(listed(server.server_port), tmp_path, None, nothing)
+            fetch(listed(server.server_port), tmp_path, None, nothing, ADVICE)
 
 
 def test_fetch_from_a_mirror_folder_then_list_and_verify(shared, tmp_path, capsys):
@@ -163,6 +164,13 @@ def test_fetch_from_a_mirror_folder_then_list_and_verify(shared, tmp_path, capsy
     (tmp_path / "m" / CPU_FILE).write_bytes(b"half a file")
     assert main(["models", "verify", *there]) == 1
     assert "11 bytes instead of 2894840" in capsys.readouterr().out
+
+
+def test_fetch_takes_the_folder_that_the_environment_names(shared, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EDGE_NODE_MODEL_MIRROR", str(shared.models))
+    assert main(["models", "fetch", "--accelerator", "cpu", "--directory", str(tmp_path)]) == 0
+    assert main(["models", "fetch", "--accelerator", "cpu", "--directory", str(tmp_path), "--from", "/nowhere"]) == 1
+    assert capsys.readouterr().err == "mirror /nowhere: no such folder\n"
 
 
 def test_verify_says_of_any_file_what_it_is(shared, capsys):

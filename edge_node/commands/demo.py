@@ -16,7 +16,7 @@ from edge_node.config.load import load
 from edge_node.config.settings import Settings
 from edge_node.data import People, Person
 from edge_node.errors import EXIT_FAILED, EXIT_OK, EdgeNodeError, ModelError
-from edge_node.fetch import fetch
+from edge_node.fetch import Advice, advice, fetch, mirror_folder
 from edge_node.interrupt import ended_in_order_when_terminated
 from edge_node.local_broker import local_broker
 from edge_node.models import MARKER, ModelFile, entry, find_model
@@ -31,6 +31,8 @@ SAMPLE = ModelFile(
     sha256="ea9151e447b301985d5d65666551ef863b369a2e0f3a71ddd58abef2e722f96a",
 )
 """One woman doing squats; from the test data of tfjs-models, Apache-2.0."""
+MODEL_ADVICE = advice(mirror=None, folder="--directory")
+SAMPLE_ADVICE = Advice("give a clip of your own with --source", "give a clip of your own with --source")
 DRAWN = "synthetic"
 DRAWN_S = 10.0
 PRINT_S = 0.5
@@ -176,9 +178,10 @@ def _have_model(directory: Path | None) -> None:
         find_model(MODEL, str(directory) if directory else None)
     except ModelError:
         print(f"Fetching the model {MODEL} …", flush=True)
-        fetch(entry(MODEL).files["cpu"], paths.models_directory(str(directory) if directory else None), None, lambda *_: None)
+        folder = paths.models_directory(str(directory) if directory else None)
+        fetch(entry(MODEL).files["cpu"], folder, mirror_folder(None), lambda *_: None, MODEL_ADVICE)
 
 
 def _sample_clip() -> Path:
     print("Fetching a sample clip …", flush=True)
-    return fetch(SAMPLE, paths.cache_directory() / "clips", None, lambda *_: None)
+    return fetch(SAMPLE, paths.cache_directory() / "clips", None, lambda *_: None, SAMPLE_ADVICE)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,11 +12,12 @@ from edge_node import paths
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.engine.graph import CutModel, read_model
 from edge_node.errors import EXIT_FAILED, EXIT_OK, ModelError
-from edge_node.fetch import MIRROR_VARIABLE, Progress, fetch
-from edge_node.filesystem import is_file, is_folder
+from edge_node.fetch import MIRROR_VARIABLE, Progress, advice, fetch, mirror_folder
+from edge_node.filesystem import is_file
 from edge_node.models import MARKER, Accelerator, ModelEntry, ModelFile, entry, is_path, manifest, why_wrong
 
 DEFAULT = "movenet-lightning"
+ADVICE = advice(mirror="--from", folder="--directory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace, folder: Path) -> int:
-    given = os.environ.get(MIRROR_VARIABLE)
-    mirror = arguments.mirror or (Path(given) if given else None)
-    if mirror is not None and not is_folder(mirror, ModelError):
-        raise ModelError(f"mirror {mirror}: no such folder")
+    mirror = mirror_folder(arguments.mirror)
     for known in [entry(name) for name in arguments.names or [DEFAULT]]:
         for file in _files(known, arguments.accelerator):
-            path = fetch(file, folder, mirror, _progress(file))
+            path = fetch(file, folder, mirror, _progress(file), ADVICE)
             print(f"{path}: verified, {file.bytes} bytes, {known.licence}")
     return EXIT_OK
 

@@ -15,11 +15,13 @@ from edge_node.config.load import load, override
 from edge_node.config.models import Config, Mqtt
 from edge_node.data import Frame
 from edge_node.errors import EXIT_OK, CameraError, ConfigError, EdgeNodeError, UsageError
-from edge_node.fetch import fetch
+from edge_node.fetch import advice, fetch, mirror_folder
 from edge_node.filesystem import exists
 from edge_node.log import harmless
 from edge_node.models import MARKER, entry, is_path
 from edge_node.setup import answers, service
+
+MODEL_ADVICE = advice(mirror="--models", folder="model.directory in the configuration")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +182,7 @@ class _Dialogue:
         known = entry(name)
         for accelerator in known.files:
             if self._config.model.accelerator != "cpu" or accelerator == "cpu":
-                fetch(known.files[accelerator], folder, self._arguments.models, lambda _there, _whole: None)
+                fetch(known.files[accelerator], folder, mirror_folder(self._arguments.models), lambda *_: None, MODEL_ADVICE)
         if of_service:
             service.give_to_service(service.STATE)
         return folder

@@ -172,6 +172,29 @@ def test_failing_answer_is_kept_when_asked(file, capsys):
     assert "does not work now, kept as asked" in capsys.readouterr().err
 
 
+REAL = SMALL.replace("marker", "movenet-lightning")
+
+
+def test_model_comes_from_the_folder_that_the_environment_names(file, broker, shared, monkeypatch):
+    file.write_text(REAL)
+    monkeypatch.setenv("EDGE_NODE_MODEL_MIRROR", str(shared.models))
+    assert setup(file, "--camera", "synthetic", "--broker", broker, "--accelerator", "cpu") == 0
+    assert len(list((file.parent / "cache/edge-node/models").iterdir())) == 1
+
+
+def test_model_that_cannot_be_fetched_is_told_with_options_that_setup_has(file, monkeypatch, capsys):
+    file.write_text(REAL)
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{closed_port()}")
+    assert setup(file, "--camera", "synthetic", "--accelerator", "cpu") == 1
+    assert "Without one, a folder that has the file can be given with --models or EDGE_NODE_MODEL_MIRROR\n" in capsys.readouterr().err
+
+
+def test_folder_that_cannot_take_the_model_is_told_with_a_key_that_setup_reads(file, capsys):
+    file.write_text(f"{REAL}  directory: {file}/models\n")
+    assert setup(file, "--camera", "synthetic", "--accelerator", "cpu") == 1
+    assert "Not a directory; choose another model.directory in the configuration\n" in capsys.readouterr().err
+
+
 def test_questions_on_a_terminal_are_asked_again_until_the_answer_works(file, broker):
     try:
         parent, child = pty.openpty()
