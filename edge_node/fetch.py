@@ -59,14 +59,15 @@ def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress
     """Put ``file`` into ``folder``, verified; returns its path.
 
     What is there and right already is left alone. A download that broke off goes on where it was (HTTP Range). The file
-    appears under its name only when it is whole and its sha256 is right. Raises ``ModelError`` that says what to do.
+    appears under its name only when it is whole and its sha256 is right, readable for everybody. What root fetches belongs to the
+    owner of the folder it is put into. Raises ``ModelError`` that says what to do.
     """
     path = folder / file.file
     with _told_plainly(file, folder, advice):
         if path.is_file() and why_wrong(path.read_bytes(), file) is None:
             progress(file.bytes, file.bytes)
             return path
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         part = _part_of(path)
         with _opened(part) as output:
             _lock(output, path)
@@ -82,8 +83,32 @@ def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress
             if why:
                 part.unlink(missing_ok=True)
                 raise ModelError(f"{_origin(file, mirror)}: what came {why}; it is not used")
+            _hand_over(output.fileno(), folder, 0o644)
             part.replace(path)
     return path
+
+
+def _make(folder: Path) -> None:
+    """``folder`` and what is missing above it. What root makes is not left to root alone."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() != 0:
+        return
+    for made in reversed(missing):
+        descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            _hand_over(descriptor, made.parent, 0o755)
+        finally:
+            os.close(descriptor)
+
+
+def _hand_over(descriptor: int, folder: Path, mode: int) -> None:
+    """Whatever the umask: of this ``mode``, and by root of the owner of the ``folder`` it is in, such as the service's user."""
+    with contextlib.suppress(PermissionError):  # a file system that knows no owners, or whose server takes root for nobody
+        os.fchmod(descriptor, mode)
+        if os.geteuid() == 0:
+            owner = folder.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 @contextlib.contextmanager

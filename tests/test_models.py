@@ -2,8 +2,10 @@
 
 import http.server
 import json
+import os
 import shutil
 import socket
+import stat
 import threading
 from pathlib import Path
 
@@ -171,6 +173,37 @@ def test_fetch_takes_the_folder_that_the_environment_names(shared, tmp_path, mon
     assert main(["models", "fetch", "--accelerator", "cpu", "--directory", str(tmp_path)]) == 0
     assert main(["models", "fetch", "--accelerator", "cpu", "--directory", str(tmp_path), "--from", "/nowhere"]) == 1
     assert capsys.readouterr().err == "mirror /nowhere: no such folder\n"
+
+
+@pytest.fixture
+def _umask_of_a_hardened_machine():
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_umask_of_a_hardened_machine")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("owner", ["nobody", "root"])
+def test_what_root_fetches_belongs_to_the_owner_of_the_folder_and_can_be_read_by_everybody(shared, tmp_path, owner):
+    state = tmp_path / "state"
+    state.mkdir()
+    shutil.chown(state, owner)
+    there = state / "all" / "models"
+    assert main(["models", "fetch", "--from", str(shared.models), "--accelerator", "cpu", "--directory", str(there)]) == 0
+    found = {path.name: (path.owner(), stat.S_IMODE(path.stat().st_mode)) for path in state.rglob("*")}
+    assert found == {"all": (owner, 0o755), "models": (owner, 0o755), CPU_FILE: (owner, 0o644)}
+
+
+@pytest.mark.usefixtures("_umask_of_a_hardened_machine")
+def test_file_that_its_folder_lets_nobody_hand_over_is_fetched_all_the_same(shared, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", refuse)
+    fetch(manifest()[0].files["cpu"], tmp_path / "models", shared.models, nothing, ADVICE)
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [CPU_FILE]
 
 
 def test_verify_says_of_any_file_what_it_is(shared, capsys):

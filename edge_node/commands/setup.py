@@ -179,12 +179,12 @@ class _Dialogue:
         name = self._config.model.name
         if name == MARKER or is_path(name):
             return folder
+        if of_service:
+            service.give_to_service(service.STATE)  # what is fetched into it then belongs to its owner
         known = entry(name)
         for accelerator in known.files:
             if self._config.model.accelerator != "cpu" or accelerator == "cpu":
                 fetch(known.files[accelerator], folder, mirror_folder(self._arguments.models), lambda *_: None, MODEL_ADVICE)
-        if of_service:
-            service.give_to_service(service.STATE)
         return folder
 
     def _broker(self, answer: str) -> str:

@@ -79,13 +79,21 @@ def look_where_service_looks() -> bool:
 
 
 def give_to_service(path: Path) -> None:
-    """Let the service's user own the folder ``path`` and what is in it, where there is that user.
+    """Let the service's user own the folder ``path``, made if need be, and what is in it, where there is that user.
 
-    That user may have put links there: what they point to is left alone.
+    That user may have put links there: what they point to is left alone. Raises ``SetupError``.
     """
     user = _user()
     if user is None:
         return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _give(path, user)
+    except OSError as error:
+        raise SetupError(f"{path}: cannot be given to the user {USER}: {error.strerror}") from None
+
+
+def _give(path: Path, user: pwd.struct_passwd) -> None:
     for _, _, files, folder in os.fwalk(path):
         os.chown(folder, user.pw_uid, user.pw_gid)
         for name in files:

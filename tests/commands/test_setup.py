@@ -335,6 +335,20 @@ def test_service_gets_its_files_and_not_what_it_links_to(tmp_path, monkeypatch):
     assert {path.owner() for path in (outside, outside / "file")} == {"root"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_service_that_never_ran_gets_the_folder_of_its_models(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "USER", "nobody")
+    service.give_to_service(tmp_path / "state")
+    assert (tmp_path / "state").owner() == "nobody"
+
+
+def test_folder_that_cannot_be_given_to_the_service_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "USER", "nobody")
+    (tmp_path / "file").touch()
+    with pytest.raises(service.SetupError, match="state: cannot be given to the user nobody: Not a directory"):
+        service.give_to_service(tmp_path / "file" / "state")
+
+
 @pytest.fixture
 def systemctl(monkeypatch):
     """Stands for systemd: the state that the service is in, the verb that is refused, and what was ``asked``."""
@@ -390,6 +404,20 @@ def test_service_is_left_alone_by_the_setup_of_another_file(systemctl, file, bro
     assert main(["setup", "-c", str(file), "--yes", "--camera", "synthetic", "--broker", broker]) == 0
     assert f"start it with: edge-node run -c {file}" in capsys.readouterr().out
     assert systemctl.asked == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_model_that_setup_fetches_for_the_service_belongs_to_it(systemctl, file, broker, shared, monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr("edge_node.commands.setup.SYSTEM_FILE", file)
+    monkeypatch.setattr(service, "start_service", lambda: {"frames": 1, "accelerator": "cpu"})
+    monkeypatch.setattr(service, "USER", "nobody")
+    monkeypatch.setattr(service, "STATE", file.parent / "state")
+    file.write_text(REAL)
+    words = ["--camera", "synthetic", "--broker", broker, "--accelerator", "cpu", "--models", str(shared.models)]
+    assert main(["setup", "-c", str(file), "--yes", *words]) == 0
+    state = service.STATE
+    assert {path.owner() for path in (state, *state.rglob("*.tflite"), state / "models")} == {"nobody"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
