@@ -83,10 +83,17 @@ def _ask_try_write(arguments: argparse.Namespace, present: Config, given_passwor
         raise service.SetupError("the input ended before every question was answered\nnothing was changed") from None
     before = service.write_configuration(arguments.config, answers.configuration_text(config))
     print(f"wrote {arguments.config}{f'; the one before is {before}' if before else ''}")
-    if password is not None and is_of_service(arguments.config):
+    if password is not None:
+        _keep_password(password, arguments.config)
+    return config
+
+
+def _keep_password(password: str, file: Path) -> None:
+    if is_of_service(file):
         service.write_password(password)
         print(f"wrote {service.CREDENTIAL}, for systemd's eyes only")
-    return config
+    else:
+        print("the password is not kept: only the service has a place for it; give it to the node in EDGE_NODE_MQTT_PASSWORD")
 
 
 def _present(path: Path) -> Config:

@@ -259,6 +259,19 @@ def test_mistyped_password_is_asked_for_again(file, guarded_broker):
     assert load(file, {}).mqtt.username == "hall"
 
 
+def test_password_that_is_tried_for_another_file_than_the_services_is_said_not_to_be_kept(file, guarded_broker, capsys, monkeypatch):
+    password = file.with_name("hall.password")
+    password.write_text("geheim\n")
+    words = ["--camera", "synthetic", "--accelerator", "cpu", "--broker", guarded_broker]
+    assert setup(file, *words, "--password-file", str(password)) == 0
+    told = capsys.readouterr().out
+    assert "the password is not kept: only the service has a place for it; give it to the node in EDGE_NODE_MQTT_PASSWORD\n" in told
+    assert "geheim" not in told + file.read_text()
+    monkeypatch.setenv("EDGE_NODE_MQTT_PASSWORD", "geheim")
+    assert setup(file, *words) == 0
+    assert "is not kept" not in capsys.readouterr().out
+
+
 def test_end_of_the_input_is_told_and_nothing_is_changed(file):
     told, code = answered(("Name of this node", b"\x04"), file=file)
     assert code == 1
@@ -391,7 +404,7 @@ def test_a_link_to_the_file_stays_a_link(file, broker):
 def test_no_way_to_see_poses_over_mqtt_is_told_where_it_is_off(systemctl, file, monkeypatch, capsys):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr("edge_node.commands.setup.SYSTEM_FILE", file)
+    monkeypatch.setattr("edge_node.commands.settings_arguments.SYSTEM_FILE", file)
     monkeypatch.setattr(service, "start_service", lambda: {"frames": 1, "accelerator": "cpu"})
     file.write_text(f"{SMALL}mqtt:\n  enabled: false\n")
     assert main(["setup", "-c", str(file), "--yes", "--camera", "synthetic"]) == 0
@@ -409,7 +422,7 @@ def test_service_is_left_alone_by_the_setup_of_another_file(systemctl, file, bro
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_model_that_setup_fetches_for_the_service_belongs_to_it(systemctl, file, broker, shared, monkeypatch):
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr("edge_node.commands.setup.SYSTEM_FILE", file)
+    monkeypatch.setattr("edge_node.commands.settings_arguments.SYSTEM_FILE", file)
     monkeypatch.setattr(service, "start_service", lambda: {"frames": 1, "accelerator": "cpu"})
     monkeypatch.setattr(service, "USER", "nobody")
     monkeypatch.setattr(service, "STATE", file.parent / "state")
