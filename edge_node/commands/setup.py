@@ -153,6 +153,10 @@ class _Dialogue:
             return present
         return input(f"{question} [{present}]: ").strip() or present
 
+    def _stays(self, name: str, answer: str, present: str) -> bool:
+        """Whether nobody gave another answer: then nothing is made out of its text anew."""
+        return getattr(self._arguments, name) is None and answer == present
+
     def _put(self, **sections: Any) -> None:
         self._config = override(self._config, {key.replace("__", "."): value for key, value in sections.items()})
 
@@ -163,7 +167,8 @@ class _Dialogue:
     def _camera(self, answer: str) -> str:
         from edge_node.setup.trials import try_camera  # noqa: PLC0415 - heavy; a wrong name is told before it
 
-        self._put(camera__source=answers.camera_value(answer))
+        present = self._before.camera.source
+        self._put(camera__source=present if self._stays("camera", answer, str(present)) else answers.camera_value(answer))
         found, self._frame = try_camera(self._config.camera)
         return found
 
@@ -197,7 +202,7 @@ class _Dialogue:
     def _broker(self, answer: str) -> str:
         from edge_node.setup.trials import try_broker  # noqa: PLC0415 - heavy
 
-        stays = self._arguments.broker is None and answer == answers.broker_text(self._before)
+        stays = self._stays("broker", answer, answers.broker_text(self._before))
         values = {"mqtt": self._before.mqtt.model_dump()} if stays else answers.broker_values(answers.parse_broker(answer))
         self._config = override(self._config, values)
         self._password = self._read_password(self._config.mqtt)

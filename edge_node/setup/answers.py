@@ -6,10 +6,11 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from edge_node.address import address
+from edge_node.camera.source import LocalPath, parse_source
 from edge_node.config.files import commented_yaml
 from edge_node.config.keys import all_keys, json_value_of, value_of
 from edge_node.config.models import Config
-from edge_node.errors import ConfigError
+from edge_node.errors import ConfigError, SourceUnusableError
 
 _BROKER = re.compile(r"(?:(?P<scheme>mqtts?)://)?(?:(?P<user>[^@/]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/@\s]+)(?::(?P<port>\d{1,5}))?/?")
 _NOT_PLAIN_IN_A_USER = re.compile(r"[%@:/\s]")
@@ -63,7 +64,16 @@ def broker_values(address: BrokerAddress) -> dict[str, Any]:
 
 
 def camera_value(text: str) -> str | int:
-    """``camera.source`` as YAML would read it: digits are an index."""
+    """``camera.source`` as YAML would read it: digits are an index. A path is made whole, as the service runs in another folder.
+
+    Raises ``ConfigError``.
+    """
+    try:
+        source = parse_source(text)
+    except SourceUnusableError as error:
+        raise ConfigError([str(error)]) from None
+    if isinstance(source, LocalPath):
+        return str(source.path.absolute())
     return int(text) if text.isdecimal() else text
 
 

@@ -20,7 +20,7 @@ from edge_node.config.models import Config
 from edge_node.errors import ConfigError
 from edge_node.local_broker import local_broker, mosquitto
 from edge_node.setup import service
-from edge_node.setup.answers import BrokerAddress, broker_text, parse_broker
+from edge_node.setup.answers import BrokerAddress, broker_text, camera_value, parse_broker
 from edge_node.setup.service import write_configuration, write_password
 from tests.read_only import run_read_only
 
@@ -283,6 +283,46 @@ def test_system_file_needs_root(monkeypatch, capsys):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main(["setup", "--yes"]) == 2
     assert "sudo edge-node setup" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("clips/a.mp4", "{here}/clips/a.mp4"),
+        ("~/a.mp4", "{here}/home/a.mp4"),
+        ("/srv/a.mp4", "/srv/a.mp4"),
+        ("/dev/video0", "/dev/video0"),
+        ("2", 2),
+        ("auto", "auto"),
+        ("picamera2:1", "picamera2:1"),
+        ("synthetic?people=2", "synthetic?people=2"),
+        ("rtsp://hall:1/a.mp4", "rtsp://hall:1/a.mp4"),
+    ],
+)
+def test_path_of_a_camera_is_written_whole_and_other_sources_as_they_are(text, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert camera_value(text) == (value.format(here=tmp_path) if isinstance(value, str) else value)
+
+
+def test_clip_given_from_another_folder_is_found_by_the_node(file, broker, shared, monkeypatch):
+    monkeypatch.chdir(shared.clips)
+    assert setup(file, "--camera", "squats.mp4", "--broker", broker) == 0
+    assert load(file, {}).camera.source == str(shared.clips / "squats.mp4")
+
+
+def test_relative_path_that_was_set_before_stays_as_it_is(file, broker, shared, monkeypatch):
+    monkeypatch.chdir(shared.clips)
+    file.write_text(SMALL.replace("camera:\n", "camera:\n  source: squats.mp4\n"))
+    assert setup(file, "--name", "hall2", "--broker", broker) == 0
+    assert load(file, {}).camera.source == "squats.mp4"
+
+
+@pytest.mark.parametrize("keep", [(), ("--keep-failing",)])
+def test_what_can_be_no_camera_is_a_mistake_of_the_configuration(file, capsys, keep):
+    assert setup(file, "--camera", "ftp://hall", *keep) == 1
+    assert "camera: camera.source: ftp://… is no stream" in capsys.readouterr().err
+    assert file.read_text() == SMALL
 
 
 @pytest.mark.parametrize(
