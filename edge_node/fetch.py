@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from edge_node.errors import ModelError
-from edge_node.filesystem import is_file, is_folder
+from edge_node.filesystem import is_file, is_folder, is_open_at
 from edge_node.models import ModelFile, why_wrong
 
 MIRROR_VARIABLE = "EDGE_NODE_MODEL_MIRROR"
@@ -63,29 +63,39 @@ def fetch(file: ModelFile, folder: Path, mirror: Path | None, progress: Progress
     owner of the folder it is put into. Raises ``ModelError`` that says what to do.
     """
     path = folder / file.file
+    part = _part_of(path)
     with _told_plainly(file, folder, advice):
-        if path.is_file() and why_wrong(path.read_bytes(), file) is None:
-            progress(file.bytes, file.bytes)
-            return path
-        _make(folder)
-        part = _part_of(path)
-        with _opened(part) as output:
-            _lock(output, path)
-            try:
-                _transfer(file, output, mirror, progress, advice)
-            finally:
-                output.flush()
-                if output.tell() == 0:
-                    part.unlink()
-            os.fsync(output.fileno())
-            output.seek(0)
-            why = why_wrong(output.read(), file)
-            if why:
-                part.unlink(missing_ok=True)
-                raise ModelError(f"{_origin(file, mirror)}: what came {why}; it is not used")
-            _hand_over(output.fileno(), folder, 0o644)
-            part.replace(path)
+        while not _is_right(path, file):
+            _make(folder)
+            with _opened(part) as output:
+                _lock(output, path)
+                if is_open_at(part, output.fileno()):  # else another fetch put it in place after we had opened it
+                    _fill(output, file, mirror, progress, advice, part=part)
+                    _hand_over(output.fileno(), folder, 0o644)
+                    part.replace(path)
+                    return path
+    progress(file.bytes, file.bytes)
     return path
+
+
+def _is_right(path: Path, file: ModelFile) -> bool:
+    return path.is_file() and why_wrong(path.read_bytes(), file) is None
+
+
+def _fill(output: IO[bytes], file: ModelFile, mirror: Path | None, progress: Progress, advice: Advice, *, part: Path) -> None:
+    """The whole content of ``file`` into ``output``, which is open at ``part``; what a later fetch could not use is taken away."""
+    try:
+        _transfer(file, output, mirror, progress, advice)
+    finally:
+        output.flush()
+        if output.tell() == 0:
+            part.unlink()
+    os.fsync(output.fileno())
+    output.seek(0)
+    why = why_wrong(output.read(), file)
+    if why:
+        part.unlink(missing_ok=True)
+        raise ModelError(f"{_origin(file, mirror)}: what came {why}; it is not used")
 
 
 def _make(folder: Path) -> None:

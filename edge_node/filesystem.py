@@ -77,3 +77,11 @@ def remove_scratch(scratch: Path) -> None:
     """Away with ``scratch``, if it is there. On a read-only file system it is not, and removing it would fail all the same."""
     with contextlib.suppress(OSError):
         scratch.unlink()
+
+
+def is_open_at(path: Path, descriptor: int) -> bool:
+    """Whether the open ``descriptor`` is of the file that others find at ``path``."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

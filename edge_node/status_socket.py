@@ -20,6 +20,7 @@ from typing import Any
 
 from edge_node import __version__, paths
 from edge_node.errors import EdgeNodeError
+from edge_node.filesystem import is_open_at
 from edge_node.health import Health, HealthReport
 from edge_node.temporary import usual_folder
 
@@ -181,7 +182,7 @@ def _is_no_strangers(directory: Path) -> bool:
 def _lock(path: Path, name: str) -> int:
     """The open lock file. Raises ``AlreadyRunningError``."""
     file = _locked(path, name)
-    while not _is_at(path, file):  # its holder ended, and took it away, after we had opened it
+    while not is_open_at(path, file):  # its holder ended, and took it away, after we had opened it
         os.close(file)
         file = _locked(path, name)
     os.ftruncate(file, 0)
@@ -201,14 +202,6 @@ def _locked(path: Path, name: str) -> int:
             "look at it with edge-node status, or give this one another node.name"
         ) from None
     return file
-
-
-def _is_at(path: Path, file: int) -> bool:
-    """Whether the open ``file`` is the one that others find at ``path``."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file))
-    except FileNotFoundError:
-        return False
 
 
 def _user_directory() -> Path:

@@ -155,6 +155,23 @@ def test_two_fetches_at_a_time_do_not_mix(server, tmp_path):
             fetch(listed(server.server_port), tmp_path, None, nothing, ADVICE)
 
 
+def test_a_fetch_that_waits_while_another_one_ends_leaves_its_file_alone(shared, tmp_path, monkeypatch):
+    file = manifest()[0].files["cpu"]
+    opened_itself = fetching._opened
+
+    def opened_before_another_fetch(part):
+        output = opened_itself(part)
+        monkeypatch.setattr(fetching, "_opened", opened_itself)
+        fetch(file, tmp_path / "models", shared.models, nothing, ADVICE)
+        return output
+
+    monkeypatch.setattr(fetching, "_opened", opened_before_another_fetch)
+    (tmp_path / "mirror").mkdir()  # that has the file no more
+    path = fetch(file, tmp_path / "models", tmp_path / "mirror", nothing, ADVICE)
+    assert path.read_bytes() == (shared.models / CPU_FILE).read_bytes()
+    assert list((tmp_path / "models").iterdir()) == [path]
+
+
 def test_fetch_from_a_mirror_folder_then_list_and_verify(shared, tmp_path, capsys):
     there = ["--directory", str(tmp_path / "m")]
     assert main(["models", "fetch", "--from", str(shared.models), "--accelerator", "cpu", *there]) == 0
