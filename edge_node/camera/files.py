@@ -6,7 +6,8 @@ import re
 import stat
 import time
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from urllib.parse import urlsplit
 
 import cv2
 
@@ -25,6 +26,9 @@ PATIENCE_S = 2.0
 """More than the decoding of a picture takes anywhere."""
 CATCH_UP_NS = NS_PER_S // 4
 """So long in a row late frames are left out. A file that takes more time to decode than to play would give none else."""
+COUNTED_SUFFIXES = frozenset({".3gp", ".avi", ".m4v", ".mov", ".mp4"})
+"""Containers that say how many pictures they hold. Of others FFmpeg tells duration x rate, which is wrong where the rate varies, or
+where the sound lasts longer than the pictures."""
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -38,7 +42,7 @@ class VideoFile:
         self._capture = self._open()
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = rate if 0 < rate < 1000 else settings.fps
-        self.length = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.length = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))) if _is_counted(location) else 0
         """Frames of one round; 0 when the file does not say."""
         self._frames_read = 0
         self._warned: set[str] = set()
@@ -232,6 +236,11 @@ class _Pace:
         sleep_until(due_ns)
         self._read_at_ns = due_ns + self._interval_ns // 2
         return time.monotonic_ns()
+
+
+def _is_counted(location: str) -> bool:
+    path = urlsplit(location).path if "://" in location else location
+    return PurePath(path).suffix.lower() in COUNTED_SUFFIXES
 
 
 def _size_px(capture: Capture) -> float:

@@ -18,6 +18,7 @@ from edge_node.camera.files import open_path, pictures_in
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.errors import SourceUnusableError
 from edge_node.health import Health
+from tests.camera.matroska import write_matroska
 
 MS = 1_000_000
 
@@ -260,6 +261,24 @@ def test_a_video_that_is_cut_off_gives_what_is_there_and_says_so(tmp_path, caplo
         while camera.read().seq < 3 * len(frames):
             pass
     assert len(caplog.records) == 1, "said once, however often it is played"
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "duration_ms"),
+    [
+        (list(itertools.accumulate(itertools.islice(itertools.cycle((20, 45, 110)), 30))), 1_800),
+        ([33 * number for number in range(30)], 5_000),
+        ([60_000 + 33 * number for number in range(30)], 61_000),
+    ],
+    ids=["of a varying rate", "shorter than its sound", "that starts late"],
+)
+def test_an_intact_matroska_is_not_called_damaged_nor_given_a_number_of_frames(tmp_path, caplog, times_ms, duration_ms):
+    path = tmp_path / "clip.mkv"
+    write_matroska(path, times_ms, duration_ms)
+    with caplog.at_level(logging.WARNING), closing(open_camera(CameraSettings(source=str(path)))) as camera:
+        assert "unknown number of frames" in camera.description
+        assert len(list(iter(camera.read, None))) == 30
+    assert caplog.records == []
 
 
 def test_damaged_frames_of_a_video_are_skipped_and_said_and_those_behind_them_used(tmp_path, caplog):
