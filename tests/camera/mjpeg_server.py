@@ -16,10 +16,10 @@ class MjpegServer:
     """Serves ``pictures`` (JPEG) again and again at ``fps``, or a picture whose red counts up.
 
     ``stalled`` keeps the connection and sends nothing; ``status`` is the answer. With ``login`` (``user:password``) it wants that,
-    in the way of ``scheme``, of which it understands Basic only. ``page`` is sent in place of pictures.
+    in the way of ``scheme``, of which it understands Basic only. ``page`` is sent in place of pictures. With ``tls`` it speaks HTTPS.
     """
 
-    def __init__(self, fps=30, status=200, port=0, pictures=(), *, login=None, scheme="Basic", page=b""):
+    def __init__(self, fps=30, status=200, port=0, pictures=(), *, login=None, scheme="Basic", page=b"", tls=None):
         self.fps, self.status, self.pictures = fps, status, pictures
         self.login, self.scheme, self.page = login, scheme, page
         self.shown = []
@@ -37,8 +37,10 @@ class MjpegServer:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._http.daemon_threads = True
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self.port = self._http.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/video"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/video"
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self):

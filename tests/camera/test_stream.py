@@ -1,7 +1,10 @@
 """Network cameras, against a real MJPEG server on this machine."""
 
 import functools
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -139,6 +142,30 @@ def test_the_end_is_not_held_up_by_a_stalled_stream():
 def test_a_refusal_is_said_as_the_server_means_it(status, says):
     with closing(MjpegServer(status=status)) as server, pytest.raises(CameraError, match=says):
         open_camera(settings(server.url))
+
+
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory):
+    """The TLS of a camera that signed its certificate itself."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=camera", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(made, cwd=folder, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+@pytest.mark.parametrize(("status", "says"), [(401, "wants a login"), (404, "no stream at this path")])
+def test_a_refusal_of_a_camera_that_signed_its_certificate_itself_is_not_blamed_on_the_certificate(self_signed, status, says):
+    with closing(MjpegServer(status=status, tls=self_signed)) as server, pytest.raises(CameraError, match=says):
+        open_camera(settings(server.url))
+
+
+def test_a_camera_that_signed_its_certificate_itself_gives_pictures(self_signed):
+    with closing(MjpegServer(tls=self_signed)) as server, closing(open_camera(settings(server.url))) as camera:
+        assert camera.read() is not None
 
 
 def test_a_login_that_is_refused_is_told_from_one_that_is_missing(monkeypatch):
