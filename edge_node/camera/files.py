@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import cv2
 
+from edge_node.camera.explain import why_not
 from edge_node.camera.opencv import SKIPPED, Capture, RgbConverter, grab, name_of_video, read_picture
 from edge_node.camera.stamps import NS_PER_S, FileStamper, sleep_until
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
-from edge_node.errors import SourceUnusableError
+from edge_node.errors import CameraError, SourceUnusableError
 from edge_node.filesystem import stat_of
 from edge_node.health import Health
 
@@ -37,6 +38,8 @@ class VideoFile:
 
     def __init__(self, location: str, shown: str, settings: CameraSettings, first_seq: int, health: Health) -> None:
         self._location, self._shown = location, shown
+        self._is_remote = "://" in location
+        self._stall_s = settings.stall_s
         self._loop, self.live = settings.loop, settings.realtime
         self._health = health
         self._capture = self._open()
@@ -98,7 +101,7 @@ class VideoFile:
         return self._loop and self._start_over()
 
     def _perhaps_why(self) -> str:
-        if "://" not in self._location:
+        if not self._is_remote:
             return ""
         return "; perhaps its index is at its end, and the server sends no parts of a file (Range): ffmpeg -movflags faststart"
 
@@ -126,8 +129,13 @@ class VideoFile:
             capture.release()
             capture = cv2.VideoCapture(self._location, cv2.CAP_FFMPEG)
         if not capture.isOpened():
-            raise SourceUnusableError(f"{self._shown}: not a video that can be read (damaged, cut off, or another kind of file)")
+            raise self._refusal()
         return capture
+
+    def _refusal(self) -> CameraError:
+        if self._is_remote:  # it was there a moment ago, and may be again
+            return CameraError(f"{self._shown}: {why_not(self._location, self._stall_s)}")
+        return SourceUnusableError(f"{self._shown}: not a video that can be read (damaged, cut off, or another kind of file)")
 
     def _describe(self) -> str:
         width, height = (int(self._capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))

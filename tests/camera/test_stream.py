@@ -228,17 +228,33 @@ def test_a_server_that_speaks_something_else_is_said():
     assert answer in ("the server there speaks neither RTSP nor HTTP", "the server answers with error 400")
 
 
-def test_a_clip_on_a_web_server_plays_at_its_own_rate_and_ends(tmp_path):
-    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
-    for shade in range(30):
+def write_clip(path, frames):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
+    for shade in range(frames):
         writer.write(np.full((48, 64, 3), shade * 5, np.uint8))
     writer.release()
+
+
+def test_a_clip_on_a_web_server_plays_at_its_own_rate_and_ends(tmp_path):
+    write_clip(tmp_path / "clip.avi", frames=30)
     with serving(tmp_path) as address, closing(open_camera(settings(f"{address}/clip.avi"))) as camera:
         assert camera.live
         frames = [(frame.seq, frame.media_ns, frame.captured_ns) for frame in iter(camera.read, None)]
     assert frames[-1][0] >= 28  # without seeking, FFmpeg may miss the last one
     assert (frames[-1][1] - frames[0][1]) // 1_000_000 == frames[-1][0] * 50
     assert frames[-1][2] - frames[0][2] >= frames[-1][1] - frames[0][1] - 1_000_000, "no frame comes before it is due"
+
+
+def test_a_looped_clip_whose_web_server_goes_away_and_comes_back_is_played_again(tmp_path):
+    write_clip(tmp_path / "clip.avi", frames=10)
+    port = free_port()
+    with capturing(settings(f"http://127.0.0.1:{port}/clip.avi", loop=True)) as (slot, health):
+        with serving(tmp_path, port):
+            assert slot.get(20) is not None
+        wait_until(lambda: "nothing listens" in health.problems().get("camera", ""))
+        with serving(tmp_path, port):
+            wait_until(lambda: "camera" not in health.problems())
+            assert slot.get(20) is not None
 
 
 def test_a_clip_that_a_simple_web_server_cannot_serve_is_told_with_what_would_help(shared):
@@ -251,9 +267,9 @@ def test_a_clip_that_a_simple_web_server_cannot_serve_is_told_with_what_would_he
 
 
 @contextmanager
-def serving(folder):
+def serving(folder, port=0):
     """A plain web server of the files in ``folder``; gives its address."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(SimpleHTTPRequestHandler, directory=str(folder))) as http:
+    with ThreadingHTTPServer(("127.0.0.1", port), functools.partial(SimpleHTTPRequestHandler, directory=str(folder))) as http:
         thread = threading.Thread(target=http.serve_forever, args=(0.05,))
         thread.start()
         yield f"http://127.0.0.1:{http.server_address[1]}"
