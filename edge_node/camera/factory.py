@@ -1,11 +1,12 @@
 """Opens whatever ``camera.source`` names. Each kind of source is imported only when it is asked for."""
 
+import functools
 import logging
 
 from edge_node.camera import Camera, devices
 from edge_node.camera import source as sources
 from edge_node.config.models import Camera as CameraSettings
-from edge_node.errors import CameraError
+from edge_node.errors import CameraError, SourceUnusableError
 from edge_node.health import Health
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def open_camera(settings: CameraSettings, first_seq: int = 0, health: Health | N
     source = sources.parse_source(settings.source)
     if isinstance(source, sources.Auto):
         source = choose()
-        log.info("camera.source auto: took %s", _name(source))
+        _tell_taken(_name(source))
     match source:
         case sources.PiCamera(number):
             from edge_node.camera.picamera import PiCamera  # noqa: PLC0415 - needs libcamera
@@ -46,15 +47,32 @@ def choose() -> sources.PiCamera | sources.Device:
     """The Pi camera, else the first USB camera, else any other. Raises ``CameraError`` when there is none."""
     from edge_node.camera.picamera import camera_numbers  # noqa: PLC0415 - looks for libcamera
 
-    numbers = camera_numbers()
+    numbers, none_because = [], "no Pi camera"
+    try:
+        numbers = camera_numbers()
+    except SourceUnusableError as error:
+        none_because = str(error).partition("; ")[0]  # what to do about it is in the log
+        _tell_unusable(str(error))
     if numbers:
         return sources.PiCamera(numbers[0])
     found = devices.cameras()
     if found:
         return sources.Device(found[0].path)
     raise CameraError(
-        f"no camera found: no Pi camera, and {devices.what_is_there()}; try camera.source=synthetic, a clip or an rtsp:// address"
+        f"no camera found: {none_because}, and {devices.what_is_there()}; try camera.source=synthetic, a clip or an rtsp:// address"
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _tell_taken(name: str) -> None:
+    """Once until it is another: a camera is looked for at every attempt."""
+    log.info("camera.source auto: took %s", name)
+
+
+@functools.lru_cache(maxsize=1)
+def _tell_unusable(reason: str) -> None:
+    """The same."""
+    log.warning("%s", reason)
 
 
 def _open_stream(stream: sources.Stream, settings: CameraSettings, first_seq: int, health: Health) -> Camera:

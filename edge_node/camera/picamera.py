@@ -5,7 +5,6 @@ camera's uncached memory into ours, and the request goes back at once.
 """
 
 import importlib.util
-import logging
 import time
 from collections.abc import Mapping
 from types import ModuleType
@@ -20,8 +19,6 @@ from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame, Image
 from edge_node.errors import CameraError, SourceUnusableError
 
-log = logging.getLogger(__name__)
-
 RGB_IN_MEMORY = "BGR888"
 """libcamera names a format by its bytes as one little-endian number, so its BGR888 is R, G, B in memory."""
 BGR_IN_MEMORY = "RGB888"
@@ -30,14 +27,14 @@ MAX_CANCELLED = 30
 
 
 def camera_numbers() -> list[int]:
-    """The numbers of the cameras on the board's own connectors; none where picamera2 is not installed."""
-    try:
-        module = _picamera2()
-    except SourceUnusableError as error:
-        installed = importlib.util.find_spec("picamera2") is not None
-        log.log(logging.WARNING if installed else logging.DEBUG, "%s", error)
+    """The numbers of the cameras on the board's own connectors; none where picamera2 is not installed.
+
+    Raises ``SourceUnusableError`` where it is, and cannot be loaded.
+    """
+    if importlib.util.find_spec("picamera2") is None:
         return []
-    return [int(info["Num"]) for info in module.Picamera2.global_camera_info() if "usb" not in str(info.get("Id", "")).lower()]
+    known = _picamera2().Picamera2.global_camera_info()
+    return [int(info["Num"]) for info in known if "usb" not in str(info.get("Id", "")).lower()]
 
 
 class PiCamera:

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib
 import itertools
+import logging
+import re
 import sys
 import threading
 import time
@@ -164,12 +166,26 @@ def test_auto_does_not_take_a_usb_camera_that_libcamera_lists(board):
         choose()
 
 
-def test_auto_does_not_pass_over_a_picamera2_that_cannot_be_loaded_in_silence(tmp_path, monkeypatch, caplog):
+def test_auto_says_once_that_picamera2_cannot_be_loaded_and_names_it_among_the_reasons_each_time(tmp_path, monkeypatch, caplog):
     (tmp_path / "picamera2.py").write_text("raise ValueError('numpy.dtype size changed')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(CameraError, match="no camera found"):
-        choose()
-    assert "picamera2: cannot be loaded (numpy.dtype size changed); on bookworm install" in caplog.text
+    reason = "picamera2: cannot be loaded (numpy.dtype size changed)"
+    for _ in range(3):
+        with pytest.raises(CameraError, match=re.escape(f"no camera found: {reason}, and ")):
+            choose()
+    assert caplog.text.count(f"{reason}; on bookworm install") == 1
+
+
+def test_auto_says_what_it_took_only_when_it_is_another_camera(board, monkeypatch, caplog):
+    taken = iter([[1], [0], [0], [1], [1]])
+    board.cameras = 2
+    monkeypatch.setattr("edge_node.camera.picamera.camera_numbers", lambda: next(taken))
+    open_camera(settings(source="auto")).close()
+    with caplog.at_level(logging.INFO):
+        for _ in range(4):
+            open_camera(settings(source="auto")).close()
+    told = [record.message for record in caplog.records if "took" in record.message]
+    assert told == [f"camera.source auto: took the Pi camera {number}" for number in (0, 1)]
 
 
 def test_without_picamera2_says_what_to_install():
