@@ -78,7 +78,7 @@ class Capture:
     @property
     def silent_at_most_s(self) -> float:
         """So long may pass between two frames, or attempts to open the camera, while nothing is wrong with the node."""
-        return max(self._opening_s, self._between_frames_s)
+        return max(self._opening_s, self._settings.longest_gap_s)
 
     def run(self, wanted_from_ns: Callable[[], int] = lambda: 0) -> None:
         """Body of the capture thread. At its end, for whatever reason, the slot is closed.
@@ -127,17 +127,13 @@ class Capture:
                 return _mendable(reader.error)
             if reader.at_end:
                 return None
-            if not self._has_end and reader.silent_s > (self._between_frames_s if reader.is_open else self._opening_s):
+            if not self._has_end and reader.silent_s > (self._settings.longest_gap_s if reader.is_open else self._opening_s):
                 return f"{sources.shown(self._settings.source)}: no picture for {reader.silent_s:.0f} s"
         return None
 
     @property
     def _opening_s(self) -> float:
         return 10.0 + 2 * self._settings.stall_s  # time for the source's own time limits to come first, with a reason
-
-    @property
-    def _between_frames_s(self) -> float:
-        return max(self._settings.stall_s, 3 / self._settings.fps)
 
     def _refuse_many_stuck(self, reader: Reader) -> None:
         self._stuck = [other for other in (*self._stuck, reader) if other.is_alive]

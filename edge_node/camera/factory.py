@@ -79,7 +79,7 @@ def _open_stream(stream: sources.Stream, settings: CameraSettings, first_seq: in
     from edge_node.camera.files import VideoFile  # noqa: PLC0415 - imports OpenCV
     from edge_node.camera.stream import StreamCamera, is_finite, open_capture  # noqa: PLC0415 - the same
 
-    capture = open_capture(stream, settings.stall_s)
+    capture = open_capture(stream, settings)
     if not is_finite(capture):
         return StreamCamera(stream, capture, settings, first_seq, health)
     capture.release()

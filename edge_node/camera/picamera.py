@@ -59,7 +59,7 @@ class PiCamera:
         self.description = self._describe(number)
 
     def read(self) -> Frame | None:
-        """The next frame, stamped by the sensor. Raises ``CameraError`` after ``stall_s`` without one."""
+        """The next frame, stamped by the sensor. Raises ``CameraError`` when none comes in time."""
         for _ in range(MAX_CANCELLED):
             request = self._request()
             try:
@@ -114,11 +114,12 @@ class PiCamera:
         self._last_ns = time.monotonic_ns()
 
     def _request(self) -> Any:
+        wait_s = self._settings.longest_gap_s
         try:
-            return self._camera.capture_request(wait=self._settings.stall_s)
+            return self._camera.capture_request(wait=wait_s)
         except TimeoutError as error:
             self._stalled = True
-            raise CameraError(f"picamera2: no picture for {self._settings.stall_s:g} s (camera cable?)") from error
+            raise CameraError(f"picamera2: no picture for {wait_s:g} s (camera cable?)") from error
         except RuntimeError as error:
             raise CameraError(f"picamera2: {error}") from error
 

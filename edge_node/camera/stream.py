@@ -21,18 +21,18 @@ FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
 """TCP, because UDP loses slices; no holding back of packets before the first picture."""
 
 
-def open_capture(stream: source.Stream, stall_s: float) -> Capture:
+def open_capture(stream: source.Stream, settings: CameraSettings) -> Capture:
     """Connect. Raises ``CameraError`` with the reason as far as the server tells one."""
-    timeout_ms = round(stall_s * 1000)
+    open_ms, read_ms = round(settings.stall_s * 1000), round(settings.longest_gap_s * 1000)
     with _ffmpeg_options():
         capture = cv2.VideoCapture(
             stream.url,
             cv2.CAP_FFMPEG,
             # One decoding thread: with several, FFmpeg holds back a picture for each of them.
-            [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_N_THREADS, 1],
+            [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms, cv2.CAP_PROP_N_THREADS, 1],
         )
     if not capture.isOpened():
-        raise CameraError(f"{stream.shown}: {why_not(stream.url, stall_s)}")
+        raise CameraError(f"{stream.shown}: {why_not(stream.url, settings.stall_s)}")
     return capture
 
 
@@ -65,8 +65,8 @@ class StreamCamera:
         self._clock = StreamClock() if stream.url.startswith("rtsp") else None
         self._converter = RgbConverter(settings.hflip, settings.vflip)
         self._stamper = LiveStamper(first_seq)
-        self._still = _StillWatch(settings.stall_s)
-        self._patience_s = settings.stall_s / 2
+        self._still = _StillWatch(settings.longest_gap_s)
+        self._patience_s = settings.longest_gap_s / 2
         self._passed_over = PassedOver(stream.shown, self._stamper, health)
         width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         self.description = f"{stream.shown} {width}x{height}"

@@ -79,6 +79,11 @@ class Camera(Section):
     loop: bool = Field(False, description="Start a file or folder again at its end.")
     stall_s: float = Field(5.0, ge=0.5, le=120, description="A live source without a frame for so many seconds is opened again.")
 
+    @property
+    def longest_gap_s(self) -> float:
+        """So long may pass between two frames before a source counts as stalled: at a low rate the time of three."""
+        return max(self.stall_s, 3 / self.fps)
+
     @field_validator("source", mode="before")
     @classmethod
     def _is_text_or_number(cls, value: Any) -> Any:

@@ -193,6 +193,19 @@ def test_without_picamera2_says_what_to_install():
         open_camera(settings())
 
 
+def test_a_camera_slower_than_the_longest_stall_gives_its_frames(board):
+    camera = open_camera(settings(fps=1.0))
+    assert camera.read().seq == 0
+    camera.close()
+
+
+def test_a_stall_of_a_slow_camera_is_told_after_the_time_of_three_frames(board):
+    board.stall_after = 0
+    camera = open_camera(settings(fps=4.0))
+    with pytest.raises(CameraError, match=r"no picture for 0\.75 s"):
+        camera.read()
+
+
 def test_a_stall_is_flushed_and_the_camera_opened_again(board):
     board.stall_after = 5
     health, slot = Health(), Latest()

@@ -83,6 +83,16 @@ def test_a_stalled_stream_is_said_opened_again_and_numbered_on():
         assert server.connections >= 2
 
 
+def test_a_stream_that_comes_to_be_as_slow_as_camera_fps_says_is_not_taken_for_stalled():
+    slow = CameraSettings(stall_s=0.5, fps=0.7)
+    with closing(MjpegServer()) as server, closing(open_camera(slow.model_copy(update={"source": server.url}))) as camera:
+        camera.read()
+        server.fps = slow.fps
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < 4:
+            assert camera.read() is not None
+
+
 def test_a_damaged_picture_of_a_stream_costs_no_other(caplog):
     pictures = [red(100), red(150), b"\xff\xd8 no picture", red(200)]
     with closing(MjpegServer(pictures=pictures)) as server, closing(open_camera(settings(server.url))) as camera:
@@ -321,7 +331,7 @@ def test_an_rtsp_camera_gets_its_login_from_the_environment(transport_stream, mo
 
 def test_a_clip_can_be_read_after_a_stream(shared):
     server = MjpegServer()
-    capture = open_capture(parse_source(server.url), stall_s=2)
+    capture = open_capture(parse_source(server.url), settings(server.url))
     capture.release()
     server.close()
     clip = cv2.VideoCapture(str(shared.clips / "squats.mp4"))

@@ -120,8 +120,13 @@ class Picamera2:
         if board.stall_after is not None and self._taken >= board.stall_after:
             time.sleep(wait)
             raise TimeoutError
-        self._due_ns = max(self._due_ns + self.configuration["controls"]["FrameDurationLimits"][0] * 1000, time.monotonic_ns())
-        time.sleep(max(0, self._due_ns - time.monotonic_ns()) / 1e9)
+        now_ns = time.monotonic_ns()
+        due_ns = max(self._due_ns + self.configuration["controls"]["FrameDurationLimits"][0] * 1000, now_ns)
+        if wait is not None and due_ns - now_ns > wait * 1e9:
+            time.sleep(wait)
+            raise TimeoutError
+        self._due_ns = due_ns
+        time.sleep((due_ns - now_ns) / 1e9)
         number, self._taken = self._taken, self._taken + 1
         if number in board.cancelled:
             return CompletedRequest(self, {}, self._buffer(number))
