@@ -106,7 +106,7 @@ class Node:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._signals())
             stack.enter_context(StatusSocket(config.node.name, self._health, self._file))
-            capture = Capture(config.camera, self._frames, self._health, attempted=self._notifier.watchdog)
+            capture = Capture(config.camera, self._frames, self._health, alive=self._notifier.watchdog)
             model = find_model(config.model.name, config.model.directory)
             live = not capture.lossless
             engine = create_engine(config.model, self._health, live=live, give_up=lambda: self._stop_asked)

@@ -40,6 +40,11 @@ class Latest(Generic[T]):
         """How many items were replaced before anybody took them."""
         return self._dropped
 
+    @property
+    def awaited(self) -> bool:
+        """The consumer stands in ``get`` with nothing to take."""
+        return self._consumer_waits
+
     def put(self, item: T) -> None:
         """Leave ``item``, replacing one that was not taken. Raises ``ClosedError`` when closed."""
         with self._lock:

@@ -39,8 +39,9 @@ class Notifier:
     def watchdog(self) -> None:
         """The node works. Call it after a fresh frame was processed, never from a timer: a timer certifies a hang.
 
-        While there is no camera to give frames, a finished attempt to open it is the work that counts; while the poses of a file wait for
-        the broker, that it was looked for again. May be called for every frame; it sends a few datagrams in a watchdog period.
+        While there is no camera to give frames, a finished attempt to open it is the work that counts; while a clip's next frame is not
+        due, that the node waits for it; while the poses of a file wait for the broker, that it was looked for again. May be called for
+        every frame; it sends a few datagrams in a watchdog period.
         """
         if self._period_s is None:
             return

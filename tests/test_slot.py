@@ -149,6 +149,20 @@ def test_an_item_that_comes_when_the_wait_for_it_is_just_over_is_taken(monkeypat
     assert [slot.get(timeout_s=0.1) for _ in range(3)] == [0, 1, 2]
 
 
+def test_a_slot_is_awaited_while_its_consumer_waits_for_an_item() -> None:
+    slot: Latest[int] = Latest()
+    assert not slot.awaited
+    consumer = threading.Thread(target=slot.get, args=(20,))
+    consumer.start()
+    deadline = time.monotonic() + 10
+    while not slot.awaited and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert slot.awaited
+    slot.put(1)
+    consumer.join(10)
+    assert not slot.awaited
+
+
 def test_the_wait_for_an_item_ends_when_its_time_is_over() -> None:
     slot: Latest[int] = Latest()
     began_s = time.monotonic()

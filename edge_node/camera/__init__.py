@@ -16,6 +16,10 @@ class Camera(Protocol):
     def description(self) -> str:
         """One line for log and ``info``: device, size, rate, pixel format. Never a password."""
 
+    @property
+    def due_ns(self) -> int:
+        """Until then, on the monotonic clock, it only waits for the time of a frame that it knows; 0 for a source that comes by itself."""
+
     def read(self) -> Frame | None:
         """The next frame; blocks until it is due. ``None`` at the end of a file.
 

@@ -43,7 +43,8 @@ class Capture:
     """Reads ``settings.source`` into ``slot`` until its end, or until ``stop``.
 
     It only watches: each opened camera is read by a ``Reader``, and one that gives no sign in time is left behind, whatever it is
-    stuck in. ``attempted`` is called for each attempt to open a camera that is away: so much is alive without it.
+    stuck in. ``alive`` is called for each attempt to open a camera that is away, and while a clip and the consumer of the slot both wait
+    for the time of its next frame: so much is alive without one.
     """
 
     def __init__(
@@ -52,13 +53,13 @@ class Capture:
         slot: Latest[Frame],
         health: Health,
         opener: Opener = open_camera,
-        attempted: Callable[[], None] = lambda: None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._slot = slot
         self._health = health
         self._opener = opener
-        self._attempted = attempted
+        self._alive = alive
         self._has_end = has_end(settings)
         self._changed = threading.Event()
         self._stopped = threading.Event()
@@ -101,9 +102,9 @@ class Capture:
                     self._brief = 0 if self._lasts() else self._brief + 1
                 back_off_s = FIRST_BACK_OFF_S if reader.frames else min(2 * back_off_s, LAST_BACK_OFF_S)
                 self._say_lost(problem)
-                self._attempted()
+                self._alive()
                 self._stopped.wait(back_off_s)
-                self._attempted()
+                self._alive()
         finally:
             self._slot.close()
             self._count_dropped()
@@ -127,6 +128,8 @@ class Capture:
                 return _mendable(reader.error)
             if reader.at_end:
                 return None
+            if reader.only_waits and self._slot.awaited:
+                self._alive()
             if not self._has_end and reader.silent_s > (self._settings.longest_gap_s if reader.is_open else self._opening_s):
                 return f"{sources.shown(self._settings.source)}: no picture for {reader.silent_s:.0f} s"
         return None

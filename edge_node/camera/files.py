@@ -54,6 +54,11 @@ class VideoFile:
         self._converter = RgbConverter(settings.hflip, settings.vflip)
         self.description = self._describe()
 
+    @property
+    def due_ns(self) -> int:
+        """See ``Camera``."""
+        return self._pace.due_ns if self._pace else 0
+
     def read(self) -> Frame | None:
         """The next frame; with ``realtime`` when it is due, and without those that are late."""
         while True:
@@ -161,6 +166,11 @@ class PictureFolder:
         self._converter = RgbConverter(settings.hflip, settings.vflip)
         self.description = f"{shown}: {len(paths)} {'picture' if len(paths) == 1 else 'pictures'} at {settings.fps:g} fps"
 
+    @property
+    def due_ns(self) -> int:
+        """See ``Camera``."""
+        return self._pace.due_ns if self._pace else 0
+
     def read(self) -> Frame | None:
         """The next picture; with ``realtime`` when it is due, and without those that are late. One that cannot be read is skipped, said
         once in the log, and counted.
@@ -219,13 +229,15 @@ class _Pace:
 
     def __init__(self, interval_ns: int) -> None:
         self._interval_ns = interval_ns
+        self.due_ns = 0
+        """Until then it sleeps."""
         self._lead_ns: int | None = None
         self._read_at_ns = 0
         self._late_since_ns: int | None = None
 
     def wait_to_read(self) -> None:
         """Sleep through half of the interval: a file is decoded by this machine, and should not take the time of the frame at hand."""
-        sleep_until(self._read_at_ns)
+        self._sleep_until(self._read_at_ns)
 
     def is_late(self, media_ns: int) -> bool:
         """The frame after this one is already due, and leaving this one out may help."""
@@ -241,9 +253,13 @@ class _Pace:
         if self._lead_ns is None:
             self._lead_ns = time.monotonic_ns() - media_ns
         due_ns = media_ns + self._lead_ns
-        sleep_until(due_ns)
+        self._sleep_until(due_ns)
         self._read_at_ns = due_ns + self._interval_ns // 2
         return time.monotonic_ns()
+
+    def _sleep_until(self, due_ns: int) -> None:
+        self.due_ns = due_ns
+        sleep_until(due_ns)
 
 
 def _is_counted(location: str) -> bool:

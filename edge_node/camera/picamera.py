@@ -41,6 +41,7 @@ class PiCamera:
     """A camera of libcamera, started. Raises ``SourceUnusableError`` without picamera2, ``CameraError`` without the camera."""
 
     live = True
+    due_ns = 0
 
     def __init__(self, number: int, settings: CameraSettings, first_seq: int) -> None:
         module = _picamera2()

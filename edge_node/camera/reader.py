@@ -35,6 +35,7 @@ class Reader:
         self._wanted_from_ns = wanted_from_ns
         self._left = threading.Event()
         self._sign_ns = time.monotonic_ns()
+        self._camera: Camera | None = None
         self._delivered_ns = 0
         self.is_open = False
         self.frames = 0
@@ -52,9 +53,19 @@ class Reader:
         return self._thread.is_alive()
 
     @property
+    def only_waits(self) -> bool:
+        """For the time of a frame, as between the frames of a time-lapse clip."""
+        return time.monotonic_ns() < self._due_ns
+
+    @property
     def silent_s(self) -> float:
-        """Seconds since it was opened or gave a frame."""
-        return (time.monotonic_ns() - self._sign_ns) / 1e9
+        """Seconds since it was opened, gave a frame, or only waited."""
+        return max(0, time.monotonic_ns() - max(self._sign_ns, self._due_ns)) / 1e9
+
+    @property
+    def _due_ns(self) -> int:
+        camera = self._camera
+        return camera.due_ns if camera else 0
 
     def leave(self, timeout_s: float) -> None:
         """Tell it to close its camera and end, which happens when its read comes back; wait for that so long at most."""
@@ -71,12 +82,15 @@ class Reader:
                 self._end(error)  # before closing: that may take long, or for ever
             else:
                 self._end(None)
+            finally:
+                self._camera = None
             camera.close()
         except BaseException as error:  # noqa: BLE001 - the same
             self._end(error)
 
     def _read(self, camera: Camera) -> None:
         self._sign()
+        self._camera = camera
         self.is_open = True
         while not self._left.is_set():
             if camera.live and self._may_pass():

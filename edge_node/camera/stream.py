@@ -58,6 +58,7 @@ class StreamCamera:
     """An open stream without an end. RTSP frames are stamped by the stream's own clock, HTTP ones by their arrival."""
 
     live = True
+    due_ns = 0
 
     def __init__(self, stream: source.Stream, capture: Capture, settings: CameraSettings, first_seq: int, health: Health) -> None:
         self._shown = stream.shown

@@ -17,6 +17,7 @@ class SyntheticCamera:
     """Frame ``seq`` shows the scene at ``seq / camera.fps`` seconds. A picture that comes too late is left out, as a real camera would."""
 
     live = True
+    due_ns = 0
 
     def __init__(self, scene: source.Synthetic, settings: CameraSettings, first_seq: int) -> None:
         self._settings = settings

@@ -21,6 +21,7 @@ class DeviceCamera:
     """A V4L2 device, open. Raises ``CameraError`` when it cannot be opened."""
 
     live = True
+    due_ns = 0
 
     def __init__(self, path: Path, settings: CameraSettings, first_seq: int, health: Health) -> None:
         device = devices.check_device(path)

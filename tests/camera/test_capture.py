@@ -16,6 +16,7 @@ from edge_node.config.models import Camera as CameraSettings
 from edge_node.errors import CameraError, ClosedError, SourceUnusableError
 from edge_node.health import Health
 from edge_node.slot import Latest
+from tests.camera.matroska import write_matroska
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
@@ -24,6 +25,7 @@ class FailingCamera:
     """Gives ``frames`` frames, then does what ``then`` says."""
 
     live = True
+    due_ns = 0
     description = "a camera that fails"
 
     def __init__(self, first_seq, frames, then):
@@ -59,11 +61,11 @@ def stuck():
 class Run:
     """A capture thread over cameras made one after the other by ``makers``; the last maker is used again and again."""
 
-    def __init__(self, *makers, attempted=lambda: None, **settings):
+    def __init__(self, *makers, alive=lambda: None, **settings):
         self.slot, self.health, self.error = Latest(), Health(), None
         self._makers = list(makers)
         source = CameraSettings(source=0, stall_s=0.5).model_copy(update=settings)
-        self.capture = Capture(source, self.slot, self.health, self._opener, attempted)
+        self.capture = Capture(source, self.slot, self.health, self._opener, alive)
         self.thread = threading.Thread(target=self._body, daemon=True)  # a test that fails before `stop` would never end
         self.thread.start()
 
@@ -272,17 +274,33 @@ def test_too_many_stuck_reads_end_the_process_instead_of_piling_up():
 
 def test_attempts_to_open_a_camera_that_is_away_are_told():
     told = threading.Semaphore(0)
-    run = Run(gives(1, lost), attempted=told.release)
+    run = Run(gives(1, lost), alive=told.release)
     assert all(told.acquire(timeout=10) for _ in range(3))
     run.stop()
 
 
 def test_frames_of_a_camera_that_is_there_are_no_attempts_to_open_it():
     told = threading.Semaphore(0)
-    run = Run(gives(10**6, lost), attempted=told.release)
+    run = Run(gives(10**6, lost), alive=told.release)
     assert all(run.slot.get(20) for _ in range(5))
     assert not told.acquire(timeout=0.2)
     run.stop()
+
+
+def test_a_clip_whose_next_frame_is_not_due_is_alive_while_that_frame_is_waited_for(tmp_path):
+    write_matroska(tmp_path / "lapse.mkv", [0, 33, 3000], 3033)
+    told, slot = threading.Semaphore(0), Latest()
+    capture = Capture(CameraSettings(source=str(tmp_path / "lapse.mkv"), realtime=True), slot, Health(), alive=told.release)
+    thread = threading.Thread(target=capture.run)
+    thread.start()
+    assert [slot.get(20).seq for _ in range(2)] == [0, 1]
+    while told.acquire(blocking=False):
+        pass
+    assert not told.acquire(timeout=0.7), "nobody waits: who should take the frame may hang"
+    assert slot.get(20).seq == 2
+    assert told.acquire(timeout=0)
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_a_consumer_that_closes_the_slot_ends_the_run():

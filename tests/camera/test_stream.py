@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
@@ -21,9 +21,10 @@ from edge_node.camera.factory import open_camera
 from edge_node.camera.source import parse_source
 from edge_node.camera.stream import open_capture
 from edge_node.config.models import Camera as CameraSettings
-from edge_node.errors import CameraError, SourceUnusableError
+from edge_node.errors import CameraError, ClosedError, SourceUnusableError
 from edge_node.health import Health
 from edge_node.slot import Latest
+from tests.camera.matroska import write_matroska
 from tests.camera.mjpeg_server import MjpegServer, free_port, red
 from tests.camera.rtsp_server import RtspServer, write_transport_stream
 
@@ -253,6 +254,24 @@ def test_a_clip_on_a_web_server_plays_at_its_own_rate_and_ends(tmp_path):
     assert frames[-1][0] >= 28  # without seeking, FFmpeg may miss the last one
     assert (frames[-1][1] - frames[0][1]) // 1_000_000 == frames[-1][0] * 50
     assert frames[-1][2] - frames[0][2] >= frames[-1][1] - frames[0][1] - 1_000_000, "no frame comes before it is due"
+
+
+def numbers_of(slot, most):
+    """The numbers of the frames that come until the end, at most so many."""
+    seqs = []
+    with suppress(ClosedError):
+        while len(seqs) < most:
+            seqs.append(slot.get(20).seq)
+    return seqs
+
+
+def test_a_clip_on_a_web_server_whose_frames_are_further_apart_than_a_stall_is_played_to_its_end(tmp_path):
+    write_matroska(tmp_path / "lapse.mkv", [0, 33, 66, 2500, 2533, 2566], 2600)
+    with serving(tmp_path) as address, capturing(CameraSettings(source=f"{address}/lapse.mkv", stall_s=0.5)) as (slot, health):
+        seqs = numbers_of(slot, most=10)
+    assert seqs == sorted(set(seqs))
+    assert 4 <= seqs[-1] <= 5  # without seeking, FFmpeg may miss the last one
+    assert "camera_reopened" not in health.report().counters
 
 
 def test_a_looped_clip_whose_web_server_goes_away_and_comes_back_is_played_again(tmp_path):
