@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from edge_node.errors import SourceUnusableError
+from edge_node.filesystem import is_file
 from edge_node.paths import expanded, secret
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
@@ -89,7 +90,9 @@ def shown(text: str | int) -> str:
 def _path(word: str) -> Device | LocalPath:
     if word.isdecimal():
         return Device(Path(f"/dev/video{word}"))
-    return Device(Path(word)) if word.startswith(DEVICE_FOLDER) else LocalPath(expanded(word))
+    path = expanded(word)
+    is_device = word.startswith(DEVICE_FOLDER) and not is_file(path, SourceUnusableError)  # /dev/shm is memory: it may hold clips
+    return Device(path) if is_device else LocalPath(path)
 
 
 def _pi_camera(word: str) -> PiCamera:

@@ -1,6 +1,8 @@
 """What the text of ``camera.source`` means."""
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import example, given
@@ -29,6 +31,16 @@ from edge_node.errors import ConfigError, SourceUnusableError
 )
 def test_every_form_of_a_source(text, meaning):
     assert parse_source(text) == meaning
+
+
+def test_a_clip_in_memory_below_dev_is_no_camera():
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("needs /dev/shm")
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        clip = Path(folder) / "clip.mkv"
+        assert parse_source(str(clip)) == Device(clip)
+        clip.touch()
+        assert parse_source(str(clip)) == LocalPath(clip)
 
 
 @pytest.mark.parametrize(
