@@ -178,8 +178,10 @@ class MqttSink:
             self._refused_topics.clear()  # this broker may take more
             self._health.problem(MESSAGE, None)
         self._direct.clear()
-        self._outbox.attach(session.publish if session else None)
-        if session is not None:
+        if session is None:
+            self._outbox.attach(None)
+        else:
+            self._outbox.attach(session.publish, session.most_under_way)
             for topic_filter in dict.fromkeys(f for speaker in self._speakers for f in speaker.subscriptions):
                 session.subscribe(topic_filter)
             for speaker in self._speakers:

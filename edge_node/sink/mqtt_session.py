@@ -22,6 +22,7 @@ from edge_node.address import address
 from edge_node.errors import SinkError
 from edge_node.sink.messages import CONTENT_TYPE, SCHEMA_ID
 from edge_node.sink.mqtt_sizes import Unread
+from edge_node.sink.mqtt_window import MOST, Window
 from edge_node.sink.outgoing import Incoming, Outgoing
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ ANSWER_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
 POLL_MS = 500
 MAX_INCOMING_BYTES = 65_536
-MAX_IN_FLIGHT = 64
 _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 _LOGIN_REFUSED = {"Bad user name or password", "Not authorized", "Banned", "Bad authentication method"}
 _TAKEN_OVER = 142
@@ -123,7 +123,8 @@ class Session:
         self._properties: dict[tuple[int | None, bytes | None], Properties] = {}
         self._max_payload_bytes = max_payload_bytes
         self._max_packet_bytes: int | None = None
-        self._refused_ids = itertools.count(-1, -1)
+        self._window = Window()
+        self._own_ids = itertools.count(-1, -1)
         self._client = self._make_client()
 
     def open(self) -> None:
@@ -145,6 +146,11 @@ class Session:
             self.close()
             raise self._refusal
 
+    @property
+    def most_under_way(self) -> int:
+        """So many messages of QoS 1 may be unacknowledged at one time; more of them wait here for their turn."""
+        return self._window.most
+
     def publish(self, message: Outgoing) -> int | None:
         """Queue a message; returns its id, or ``None`` when the connection is gone.
 
@@ -156,6 +162,11 @@ class Session:
             return self._refuse(message, self._max_packet_bytes)
         if self._max_payload_bytes is not None and len(message.payload) > self._max_payload_bytes:
             return self._refuse(message, self._max_payload_bytes)
+        if message.qos == 0:
+            return self._send(message, properties)
+        return self._window.send(lambda: self._send(message, properties), next(self._own_ids))
+
+    def _send(self, message: Outgoing, properties: Properties | None) -> int | None:
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             return None
@@ -164,7 +175,7 @@ class Session:
 
     def _refuse(self, message: Outgoing, limit_bytes: int) -> int:
         self._listener.refused(self, message, limit_bytes)
-        message_id = next(self._refused_ids)
+        message_id = next(self._own_ids)
         self._listener.acknowledged(self, message_id)
         return message_id
 
@@ -173,9 +184,14 @@ class Session:
 
         Taking back a subscription that was never made changes nothing, is tiny, and no subscriber sees it.
         """
+        # Behind what waits for room: the answer is one to everything published before.
+        self._window.send(self._send_probe, next(self._own_ids), counts=False)
+
+    def _send_probe(self) -> int | None:
         _, packet_id = self._client.unsubscribe(self._login.probe_topic)
         if packet_id is not None:
             self.unread.sent(packet_id, None)
+        return packet_id
 
     def subscribe(self, topic_filter: str) -> None:
         """Ask for messages, QoS 1."""
@@ -242,6 +258,7 @@ class Session:
         while readable and self._client.loop_read() == paho.MQTT_ERR_SUCCESS:
             # TLS may hold more than it gave; poll would not tell.
             readable = isinstance(sock, ssl.SSLSocket) and sock.fileno() >= 0 and sock.pending() > 0
+        self._window.pump()
         self._client.loop_misc()
         if self._client.want_write():
             self._client.loop_write()
@@ -256,7 +273,7 @@ class Session:
         if self._login.tls is not None:
             client.tls_set_context(self._login.tls)
         client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(MAX_IN_FLIGHT)
+        client.max_inflight_messages_set(MOST)
         client.will_set(self._login.will_topic, self._login.will, qos=1, retain=True)
         client.on_socket_open = _tune_socket
         client.on_socket_register_write = _written_by_us
@@ -295,6 +312,7 @@ class Session:
         else:
             self._refusal = None
             self._max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
+            self._window.most = min(MOST, getattr(properties, "ReceiveMaximum", MOST))
         self._connack.set()
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Properties | None) -> None:
@@ -315,7 +333,7 @@ class Session:
         self.unread.answered(mid)
         if reason.is_failure:
             self._denied(f"does not take a message of this node ({reason.getName()})")
-        self._listener.acknowledged(self, mid)  # refused or not, sending it again would not help
+        self._listener.acknowledged(self, self._window.acknowledged(mid))  # refused or not, sending it again would not help
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None) -> None:
         if any(reason.is_failure for reason in reasons):

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from edge_node.config.models import MqttSpool
 from edge_node.health import Health
+from edge_node.sink.mqtt_window import MOST
 from edge_node.sink.outgoing import Outgoing
 from edge_node.sink.spool import MEMORY, Kept, Moment, Spool, SpoolError
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT = 48
+SHARE = 0.75
+"""Of what may be under way to the broker; the rest is for what is said of the moment: poses of QoS 1, status, answers to requests."""
 VOLATILE_BYTES = 2_000_000
 SILENT_S = 1.0
 """An acknowledgement later than this counts as no broker: what waits goes to disk."""
@@ -48,6 +50,7 @@ class Outbox:
         self._volatile = Spool(volatile or MEMORY, VOLATILE_BYTES, config.max_age_s, durable=False)
         self._disk = Spool(disk, config.max_bytes, config.max_age_s, durable=True) if disk else None
         self._publish: Publish | None = None
+        self._most = 0
         self._under_way: dict[int, _UnderWay] = {}
         self._handed: dict[Spool, int] = {}
         self._disk_retry_at_s = 0.0
@@ -56,9 +59,13 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._volatile) + (len(self._disk) if self._disk is not None else 0)
 
-    def attach(self, publish: Publish | None) -> None:
-        """A connection to send through, or none any more. What was not acknowledged over the last one is sent again."""
+    def attach(self, publish: Publish | None, most_under_way: int = MOST) -> None:
+        """A connection to send through, or none any more. What was not acknowledged over the last one is sent again.
+
+        ``most_under_way``: the broker takes no more messages of QoS 1 unacknowledged, these and all others together.
+        """
         self._publish = publish
+        self._most = max(int(SHARE * most_under_way), 1)
         self._under_way.clear()
         self._handed.clear()
         if publish is None:
@@ -111,7 +118,7 @@ class Outbox:
 
     def _send_all(self, spool: Spool, publish: Publish) -> bool:
         """True when nothing of this spool is left to send."""
-        room = IN_FLIGHT - len(self._under_way)
+        room = self._most - len(self._under_way)
         try:
             waiting = spool.after(self._handed.get(spool, 0), room + 1)
         except SpoolError as error:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from edge_node.local_broker import mosquitto
-from tests.sink.parts import Broker, Ear, Sender, free_port
+from tests.sink.parts import Broker, CountingBroker, Ear, Sender, free_port
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +60,20 @@ def nats(tmp_path, broker_of):
         f"mqtt {{ host: 127.0.0.1, port: {port} }}\n"
     )
     return broker_of([program, "-c", str(file)], port)
+
+
+@pytest.fixture
+def counting_broker():
+    """Makes brokers that take no more unacknowledged messages than the given number; all end with the test."""
+    brokers = []
+
+    def make(receive_maximum):
+        brokers.append(CountingBroker(receive_maximum))
+        return brokers[-1]
+
+    yield make
+    for broker in brokers:
+        broker.stop()
 
 
 @pytest.fixture

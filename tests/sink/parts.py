@@ -1,8 +1,11 @@
 """What MQTT tests are made of: real brokers, a subscriber that keeps everything, and the sending half of a node."""
 
+import contextlib
+import queue
 import signal
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -89,6 +92,68 @@ class Broker:
         assert self._process.poll() is None, f"the broker did not start: {self._log.name}"
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+class CountingBroker:
+    """Stands for a broker of MQTT 5 that ends connections with more unacknowledged messages than it said it takes: mosquitto does not."""
+
+    ACKNOWLEDGED_AFTER_S = 0.01
+
+    def __init__(self, receive_maximum):
+        self.receive_maximum = receive_maximum
+        self.connections = 0
+        self.most_under_way = 0
+        self.topics = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):  # the test is over
+            while True:
+                client, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        under_way = queue.Queue()
+        threading.Thread(target=self._acknowledge, args=(client, under_way), daemon=True).start()
+        with client, client.makefile("rb") as packets, contextlib.suppress(OSError):
+            while header := packets.read(1):
+                self._answer(client, header[0], packets.read(self._length(packets)), under_way)
+        under_way.put(None)
+
+    def _acknowledge(self, client, under_way):
+        with contextlib.suppress(OSError):
+            while packet_id := under_way.get():
+                time.sleep(self.ACKNOWLEDGED_AFTER_S)
+                under_way.task_done()
+                client.sendall(b"\x40\x02" + packet_id)
+
+    def _answer(self, client, header, body, under_way):
+        if header >> 4 == 1:
+            client.sendall(b"\x20\x06\0\0\x03\x21" + self.receive_maximum.to_bytes(2, "big"))
+        elif header >> 4 in (8, 10):  # SUBSCRIBE and UNSUBSCRIBE
+            client.sendall(bytes([0x90 if header >> 4 == 8 else 0xB0, 4]) + body[:2] + b"\0\0")
+        elif header >> 4 == 3:
+            length = int.from_bytes(body[:2], "big")
+            self.topics.append(body[2 : 2 + length].decode())
+            if header & 6:
+                under_way.put(body[2 + length : 4 + length])
+            self.most_under_way = max(self.most_under_way, under_way.unfinished_tasks)
+            if under_way.unfinished_tasks > self.receive_maximum:
+                client.sendall(b"\xe0\x01\x93")
+                client.shutdown(socket.SHUT_RDWR)
+
+    def _length(self, packets):
+        length = shift = 0
+        while (byte := packets.read(1)[0]) & 128:
+            length, shift = length | (byte & 127) << shift, shift + 7
+        return length | byte << shift
 
 
 @dataclass

@@ -181,6 +181,45 @@ def test_a_message_as_large_as_the_broker_takes_is_sent_and_one_byte_more_is_not
     assert "mqtt_connection_lost" not in node.health.report().counters
 
 
+class Backlog:
+    """Has much to say that must arrive, all at once."""
+
+    subscriptions = ()
+
+    def __init__(self, count):
+        self._messages = [Outgoing("edge_node/v1/n1/event/test", b"%d" % number, keep=True) for number in range(count)]
+
+    def connected(self):
+        return ()
+
+    def saw(self, _people):
+        return ()
+
+    def heard(self, _message):
+        return ()
+
+    def finish(self):
+        return ()
+
+    def tick(self):
+        said, self._messages = self._messages, []
+        return said
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("receive_maximum", [1, 10])
+def test_no_more_messages_are_unacknowledged_than_the_broker_says_it_takes(counting_broker, sender, receive_maximum, lossless):
+    broker = counting_broker(receive_maximum)
+    node = sender(f"mqtt.port={broker.port}", "mqtt.qos=1", HOME_ASSISTANT, speakers=[Backlog(100)], lossless=lossless)
+    node.online()
+    frames = node.run(1.0, 60)
+    node.stop()
+    assert broker.connections == 1
+    assert broker.most_under_way <= receive_maximum
+    assert broker.topics.count("edge_node/v1/n1/event/test") == 100
+    assert broker.topics.count("edge_node/v1/n1/pose") == frames if lossless else broker.topics.count("edge_node/v1/n1/pose") > 5
+
+
 def test_a_file_whose_poses_are_larger_than_the_broker_takes_ends_with_exit_code_1(shared, mosquitto_with, caplog):
     broker = mosquitto_with("allow_anonymous true", "max_packet_size 700")
     words = [f"mqtt.port={broker.port}", f"camera.source={shared.clips}/squats.mp4", f"model.directory={shared.models}", "node.name=large"]

@@ -7,7 +7,7 @@ import pytest
 from edge_node.config.models import MqttSpool
 from edge_node.health import Health
 from edge_node.sink import outbox as outbox_module
-from edge_node.sink.outbox import IN_FLIGHT, Outbox
+from edge_node.sink.outbox import Outbox
 from edge_node.sink.outgoing import Outgoing
 
 
@@ -78,14 +78,17 @@ def test_without_a_broker_everything_waits_on_disk_and_is_sent_in_order_later(ma
     assert wire.sent == list(range(201))
 
 
-def test_no_more_is_under_way_than_the_window(make):
+@pytest.mark.parametrize(("most", "of_these"), [(64, 48), (20, 15), (10, 7), (1, 1)])
+def test_no_more_is_under_way_than_leaves_the_broker_room_for_what_is_said_of_the_moment(make, most, of_these):
     outbox, wire = make(), Wire()
     for number in range(200):
         outbox.add(message(number))
-    outbox.attach(wire.publish)
+    outbox.attach(wire.publish, most)
     outbox.pump()
     outbox.pump()
-    assert len(wire.sent) == IN_FLIGHT
+    assert len(wire.sent) == of_these
+    deliver_all(outbox, wire)
+    assert wire.sent == list(range(200))
 
 
 def test_what_was_not_acknowledged_is_sent_again_over_the_next_connection(make):
