@@ -61,7 +61,9 @@ class MqttSink:
         self._waiting = waiting
         self._pose_topic = topic(config.node.name, "pose")
         self._policy = PosePolicy()
-        self._lane: PoseLane = EveryPose(self._pose) if lossless else NewestPose(self._pose, health, config.mqtt.expiry_s)
+        self._lane: PoseLane = (
+            EveryPose(self._pose) if lossless else NewestPose(self._pose, health, config.mqtt.expiry_s, self._policy.missed)
+        )
         self._link = Link(config.mqtt, _login(config, will), self, health)
         self._outbox = _outbox(settings, health)
         self._session: Session | None = None
@@ -177,6 +179,7 @@ class MqttSink:
         if session is not None:
             self._refused_topics.clear()  # this broker may take more
             self._health.problem(MESSAGE, None)
+            self._policy.missed()  # sent over the last connection does not mean that it arrived, or that this broker had it
         self._direct.clear()
         if session is None:
             self._outbox.attach(None)

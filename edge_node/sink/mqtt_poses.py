@@ -100,11 +100,15 @@ class _Probe:
 
 
 class NewestPose:
-    """For live cameras: holds one pose, the newest; what it replaces is counted as dropped. Never waits."""
+    """For live cameras: holds one pose, the newest; what it replaces is counted as dropped. Never waits.
 
-    def __init__(self, make: Make, health: Health, expiry_s: float) -> None:
+    ``expired`` is called, on either thread, when the newest became too old and was thrown away.
+    """
+
+    def __init__(self, make: Make, health: Health, expiry_s: float, expired: Callable[[], None] = lambda: None) -> None:
         self._make = make
         self._health = health
+        self._expired = expired
         self._expiry_ns = int(expiry_s * 1e9)
         self._condition = threading.Condition()
         self._session: Session | None = None
@@ -160,6 +164,7 @@ class NewestPose:
         if time.monotonic_ns() - self._held.captured_ns > self._expiry_ns:
             self._held = None
             self._health.count("mqtt_dropped")
+            self._expired()
         elif self._probe.fresh():
             self._session.publish(self._message or self._make(self._held))
             self._held = None
@@ -244,6 +249,11 @@ class PosePolicy:
     def __init__(self) -> None:
         self._last: People | None = None
         self._due_s = 0.0
+        self._missed = False
+
+    def missed(self) -> None:
+        """The last frame wanted may not have reached everybody: the next is worth a message though nothing changed. For any thread."""
+        self._missed = True
 
     def wants(self, people: People, config: Mqtt) -> bool:
         """Whether to publish this frame."""
@@ -253,7 +263,7 @@ class PosePolicy:
         now_s = people.media_ns / 1e9
         if last is None:
             self._due_s = now_s
-        elif config.on_change and not _changed(last, people):
+        elif config.on_change and not self._missed and not _changed(last, people):
             return False
         elif (interval_s := _interval_s(last, people, config)) > 0:
             # Counted from when the last was due, not sent: the mean rate stays right although frames come when they come.
@@ -263,6 +273,7 @@ class PosePolicy:
         else:
             self._due_s = now_s
         self._last = people
+        self._missed = False
         return True
 
 

@@ -161,6 +161,23 @@ def test_a_frozen_broker_holds_nothing_back_and_gets_the_newest_pose_afterwards(
     assert node.health.problems() == {}
 
 
+@pytest.mark.parametrize(("goes", "comes"), [("kill", "start"), ("freeze", "thaw")])
+def test_on_change_who_left_while_the_broker_was_away_is_seen_to_have_left(broker, ear_at, sender, goes, comes):
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}", "mqtt.on_change=true", "mqtt.expiry_s=1")
+    node.online()
+    node.run(0.5, 30, persons=1)
+    wait_for(lambda: ear.of("pose") and ear.of("pose")[-1].json["people"])
+    getattr(broker, goes)()
+    node.run(2.0, 30, persons=0)
+    getattr(broker, comes)()
+    wait_for(ear.client.is_connected)
+    node.online()
+    node.run(1.5, 30, persons=0)
+    wait_for(lambda: not ear.of("pose")[-1].json["people"])
+    assert len(ear.of("pose")) <= 5
+
+
 def test_what_is_said_of_a_lost_broker_is_not_taken_back_before_it_is_there_again(broker, sender, caplog):
     caplog.set_level("INFO")
     node = sender(f"mqtt.port={broker.port}")

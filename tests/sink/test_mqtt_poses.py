@@ -77,6 +77,13 @@ def test_on_change_slow_motion_adds_up():
     assert 3 <= len(published(Mqtt(on_change=True), frames)) <= 7
 
 
+def test_on_change_what_may_not_have_arrived_is_followed_by_one_message_more_within_the_rate():
+    policy, config = PosePolicy(), Mqtt(on_change=True, max_rate_hz=10)
+    assert [policy.wants(frame(n), config) for n in range(2)] == [True, False]
+    policy.missed()
+    assert [policy.wants(frame(n), config) for n in range(2, 9)] == [False, True, *[False] * 5]
+
+
 def test_without_poses_nothing_is_published():
     assert published(Mqtt(pose=False), [frame(n) for n in range(5)]) == []
 
@@ -146,13 +153,14 @@ def test_an_answer_of_a_former_connection_does_not_count():
     assert new.sent == [0]
 
 
-def test_a_held_pose_that_is_too_old_is_thrown_away():
-    line, health = Line(), Health()
-    lane = NewestPose(numbered, health, expiry_s=5)
+def test_a_held_pose_that_is_too_old_is_thrown_away_and_told():
+    line, health, expired = Line(), Health(), []
+    lane = NewestPose(numbered, health, 5, lambda: expired.append(True))
     lane.attach(line)
     lane.offer(replace(frame(0), captured_ns=time.monotonic_ns() - 6_000_000_000), 0)
     lane.answered(line)
     assert line.sent == []
+    assert expired == [True]
     assert health.report().counters == {"mqtt_dropped": 1}
 
 
