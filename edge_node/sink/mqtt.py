@@ -69,7 +69,8 @@ class MqttSink:
         self._session: Session | None = None
         self._stalled = False
         self._direct: set[int] = set()
-        self._refused_topics: set[str] = set()
+        self._refused: dict[str, str] = {}
+        self._refusals_said: set[str] = set()
         self._received: deque[Incoming] = deque(maxlen=MAX_WAITING_INCOMING)
         self._acknowledged: deque[tuple[Session, int]] = deque()
         self._stop_waiting = threading.Event()
@@ -141,11 +142,19 @@ class MqttSink:
     def refused(self, session: Session, message: Outgoing, limit_bytes: int) -> None:
         """See ``Listener``."""
         self._health.count("mqtt_refused")
-        if message.topic not in self._refused_topics:
-            self._refused_topics.add(message.topic)
-            what = f"takes no more than {limit_bytes} bytes: a message of {len(message.payload)} on {message.topic} is not delivered"
-            self._health.problem(MESSAGE, f"the broker at {session.place} {what}")
+        if message.topic in self._refused:
+            return
+        what = f"takes no more than {limit_bytes} bytes: a message of {len(message.payload)} on {message.topic} is not delivered"
+        self._refused[message.topic] = f"the broker at {session.place} {what}"
+        self._report_refused()
+        if message.topic not in self._refusals_said:  # once a connection: frame by frame the size may go over the limit and back
+            self._refusals_said.add(message.topic)
             log.warning("the broker at %s %s", session.place, what)
+
+    def taken(self, session: Session, topic: str) -> None:  # noqa: ARG002 - it is the one in use
+        """See ``Listener``."""
+        self._refused.pop(topic, None)
+        self._report_refused()
 
     def received(self, message: Incoming) -> None:
         """See ``Listener``; on the network thread."""
@@ -177,8 +186,9 @@ class MqttSink:
         self._session = session
         self._stalled = False
         if session is not None:
-            self._refused_topics.clear()  # this broker may take more
-            self._health.problem(MESSAGE, None)
+            self._refused.clear()  # this broker may take more
+            self._refusals_said.clear()
+            self._report_refused()
             self._policy.missed()  # sent over the last connection does not mean that it arrived, or that this broker had it
         self._direct.clear()
         if session is None:
@@ -209,6 +219,9 @@ class MqttSink:
     def _pose(self, people: People) -> Outgoing:
         config = self._settings.current.mqtt
         return Outgoing(self._pose_topic, encode_pose(people, config.format), config.qos, expiry_s=config.expiry_s)
+
+    def _report_refused(self) -> None:
+        self._health.problem(MESSAGE, next(iter(list(self._refused.values())), None))
 
     def _report_stall(self) -> None:
         if self._session is None:

@@ -76,6 +76,9 @@ class Listener(Protocol):
     def refused(self, session: "Session", message: Outgoing, limit_bytes: int) -> None:
         """The message just published is larger than the broker takes: it is not sent. On the thread that publishes."""
 
+    def taken(self, session: "Session", topic: str) -> None:
+        """A message on a topic whose last one was refused is small enough again. On the thread that publishes."""
+
     def received(self, message: Incoming) -> None:
         """A message on a subscribed topic."""
 
@@ -125,6 +128,7 @@ class Session:
         self._max_packet_bytes: int | None = None
         self._window = Window()
         self._own_ids = itertools.count(-1, -1)
+        self._refused_topics: set[str] = set()
         self._client = self._make_client()
 
     def open(self) -> None:
@@ -162,6 +166,9 @@ class Session:
             return self._refuse(message, self._max_packet_bytes)
         if self._max_payload_bytes is not None and len(message.payload) > self._max_payload_bytes:
             return self._refuse(message, self._max_payload_bytes)
+        if message.topic in self._refused_topics:
+            self._refused_topics.discard(message.topic)
+            self._listener.taken(self, message.topic)
         if message.qos == 0:
             return self._send(message, properties)
         return self._window.send(lambda: self._send(message, properties), next(self._own_ids))
@@ -174,6 +181,7 @@ class Session:
         return info.mid
 
     def _refuse(self, message: Outgoing, limit_bytes: int) -> int:
+        self._refused_topics.add(message.topic)
         self._listener.refused(self, message, limit_bytes)
         message_id = next(self._own_ids)
         self._listener.acknowledged(self, message_id)

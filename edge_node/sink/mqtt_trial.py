@@ -91,5 +91,8 @@ class _Deaf:
     def refused(self, session: Session, message: Outgoing, limit_bytes: int) -> None:
         pass
 
+    def taken(self, session: Session, topic: str) -> None:
+        pass
+
     def received(self, message: Incoming) -> None:
         pass

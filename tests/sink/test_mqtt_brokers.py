@@ -148,6 +148,29 @@ def test_what_is_larger_than_the_broker_says_it_takes_is_named_and_not_sent(mosq
     assert "mqtt_connection_lost" not in node.health.report().counters
 
 
+def test_a_message_that_was_too_large_is_a_problem_until_one_on_its_topic_is_small_enough(mosquitto_with, ear_at, sender, caplog):
+    broker = mosquitto_with("allow_anonymous true", "max_packet_size 2000")
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}")
+    node.online()
+    for _ in range(2):
+        node.run(0.3, 30, persons=6)
+        wait_for(lambda: "on edge_node/v1/n1/pose is not delivered" in node.health.problems().get("mqtt_message", ""))
+        node.run(0.3, 30, persons=1)
+        wait_for(lambda: "mqtt_message" not in node.health.problems())
+    wait_for(lambda: ear.of("status")[-1].json["problems"] == {})
+    assert caplog.text.count("on edge_node/v1/n1/pose is not delivered") == 1
+
+
+def test_of_two_messages_that_are_too_large_the_other_stays_a_problem(mosquitto_with, sender):
+    broker = mosquitto_with("allow_anonymous true", "max_packet_size 2000")
+    node = sender(f"mqtt.port={broker.port}", HOME_ASSISTANT)
+    wait_for(lambda: "homeassistant/device" in node.health.problems().get("mqtt_message", ""))
+    node.run(0.3, 30, persons=6)
+    node.run(0.3, 30, persons=1)
+    assert "homeassistant/device" in node.health.problems()["mqtt_message"]
+
+
 @pytest.mark.parametrize("case", [("max_packet_size", "3.1.1"), ("message_size_limit", "5")])
 def test_a_broker_that_hangs_up_at_a_large_message_gets_everything_else(mosquitto_with, ear_at, sender, caplog, case):
     limit, protocol = case

@@ -24,6 +24,9 @@ class Replying:
     def refused(self, *what):
         raise AssertionError(what)
 
+    def taken(self, *what):
+        raise AssertionError(what)
+
     def received(self, *what):
         raise AssertionError(what)
 
