@@ -109,7 +109,6 @@ class MqttSink:
             self._say(speaker.tick())
         self._outbox.pump()
         self._flush()
-        self._report_stall()
 
     def finish(self, drain: bool) -> None:
         """Deliver what is at hand, say goodbye; what was not acknowledged stays in the spool."""
@@ -164,7 +163,7 @@ class MqttSink:
         return 0.0 if self._stop_waiting.is_set() else 0.05
 
     def _keep_up(self) -> None:
-        """Notice a new or lost connection, acknowledgements and what came in."""
+        """Notice a new or lost connection, acknowledgements, what came in, and a broker that is silent."""
         self._link.check()
         self._take_acknowledgements()
         session = self._link.session
@@ -174,6 +173,7 @@ class MqttSink:
             message = self._received.popleft()
             for speaker in self._speakers:
                 self._say(speaker.heard(message))
+        self._report_stall()
 
     def _take_acknowledgements(self) -> None:
         # Ids are of one connection: a late acknowledgement of the last one must not be taken for another message of this one.

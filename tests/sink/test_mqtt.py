@@ -143,6 +143,21 @@ def test_a_file_waits_for_the_broker_until_the_node_is_told_to_stop(sender):
     assert refused
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_frozen_broker_for_which_a_file_waits_is_said(broker, sender, ends):
+    node = sender(f"mqtt.port={broker.port}", lossless=True)
+    node.online()
+    node.run(0.5)
+    broker.freeze()
+    for _ in range(5 if ends else WINDOW + 2):  # at the end of the file the node waits for the last poses, before that for room
+        node.offer()
+    if ends:
+        node.thread.stop(drain=True)
+    wait_for(lambda: "does not answer; poses wait for it" in node.health.problems().get("mqtt", ""), 8)
+    broker.thaw()
+    wait_for(lambda: node.health.problems() == {})
+
+
 def test_a_frozen_broker_holds_nothing_back_and_gets_the_newest_pose_afterwards(broker, ear_at, sender):
     ear = ear_at(broker.port)
     node = sender(f"mqtt.port={broker.port}")
