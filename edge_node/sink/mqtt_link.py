@@ -38,6 +38,8 @@ class Link:
         self._auto = config.protocol == "auto"
         first: MqttVersion = "5" if config.protocol == "auto" else config.protocol
         self._protocols: dict[Broker, MqttVersion] = dict.fromkeys(self._brokers, first)
+        self._take_5: set[Broker] = set()
+        self._old_by_guess: set[Broker] = set()
         self._limits = {broker: SizeLimit() for broker in self._brokers}
         self._login = login
         self._listener = listener
@@ -107,16 +109,15 @@ class Link:
         except RefusedError as error:
             if error.version_unknown and self._auto:
                 return self._stay_at_with_old_version(broker)
-            # One that says nothing at all may be put off by the version, whichever it was: take the other next time.
             if error.silent and self._auto:
-                self._protocols[broker] = "3.1.1" if session.protocol == "5" else "5"
+                self._take_other_version(broker)
             self._say_why_not(broker, f"the broker at {session.place} {error}; {_advice(error, self._tls)}")
             return False
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
             session.close()
             self._say_why_not(broker, _unreachable(session.place, error))
             return False
-        self._connected(session)
+        self._connected(broker, session)
         # Where connections are lost again and again the log is told of one only that stands.
         if self._brief < BRIEF_TIMES or not session.lost.wait(BRIEF_S):
             self._say_connected(session)
@@ -127,9 +128,22 @@ class Link:
     def _stay_at_with_old_version(self, broker: Broker) -> bool:
         log.info("the broker at %s:%d does not know MQTT 5; taking 3.1.1", broker.host, broker.port)
         self._protocols[broker] = "3.1.1"
+        self._old_by_guess.discard(broker)
         return self._stay_at(broker)
 
-    def _connected(self, session: Session) -> None:
+    def _take_other_version(self, broker: Broker) -> None:
+        """One that says nothing at all may be put off by the version, whichever it was: take the other next time.
+
+        Not where version 5 was once taken: there a proxy, whose broker is away, has hung up.
+        """
+        if broker in self._take_5:
+            return
+        self._protocols[broker] = "3.1.1" if self._protocols[broker] == "5" else "5"
+        self._old_by_guess.add(broker)
+
+    def _connected(self, broker: Broker, session: Session) -> None:
+        if session.protocol == "5":
+            self._take_5.add(broker)
         self._why_not.clear()
         self._health.problem("mqtt", None)
         self._health.fact("mqtt_broker", session.place)
@@ -143,6 +157,9 @@ class Link:
     def _lost(self, broker: Broker, session: Session) -> None:
         self._session = None
         session.close()
+        if broker in self._old_by_guess:
+            self._old_by_guess.discard(broker)
+            self._protocols[broker] = "5"
         self._health.fact("mqtt_broker", None)
         if not self._stop.is_set():
             self._health.count("mqtt_connection_lost")

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from edge_node.local_broker import mosquitto
-from tests.sink.parts import Broker, CountingBroker, Ear, Sender, free_port
+from tests.sink.parts import Broker, CountingBroker, Ear, Proxy, Sender, free_port
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +74,20 @@ def counting_broker():
     yield make
     for broker in brokers:
         broker.stop()
+
+
+@pytest.fixture
+def proxy_to():
+    """Makes proxies to brokers; all end with the test."""
+    proxies = []
+
+    def make(*args, **options):
+        proxies.append(Proxy(*args, **options))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.stop()
 
 
 @pytest.fixture

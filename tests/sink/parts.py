@@ -94,6 +94,57 @@ class Broker:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
+class Proxy:
+    """Passes connections on to a broker; hangs up on as many as it is told, as a TCP proxy does while its broker is away."""
+
+    def __init__(self, broker_port, hang_ups=0):
+        self.hang_ups = hang_ups
+        self.versions = []
+        """As the clients name them: 4 stands for MQTT 3.1.1."""
+        self._broker_port = broker_port
+        self._passed_on = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self):
+        """End the connections there are."""
+        for client in self._passed_on:
+            with contextlib.suppress(OSError):  # it has ended before
+                client.shutdown(socket.SHUT_RDWR)
+
+    def stop(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):  # the test is over
+            while True:
+                client, _ = self._listener.accept()
+                login = client.recv(1024)
+                self.versions.append(login[login.index(b"MQTT") + 4])
+                if self.hang_ups:
+                    self.hang_ups -= 1
+                    client.close()
+                else:
+                    self._pass_on(client, login)
+
+    def _pass_on(self, client, login):
+        broker = socket.create_connection(("127.0.0.1", self._broker_port))
+        broker.sendall(login)
+        self._passed_on.append(client)
+        for source, target in ((client, broker), (broker, client)):
+            threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _pump(self, source, target):
+        with source, contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+
 class CountingBroker:
     """Stands for a broker of MQTT 5 that ends connections with more unacknowledged messages than it said it takes: mosquitto does not."""
 

@@ -269,6 +269,27 @@ def test_a_broker_that_knows_only_mqtt_3_1_1_gets_it(nats, ear_at, sender):
     assert {h.topic.split("/")[3] for h in ear.of("#")} >= {"status", "info", "health", "config", "pose", "state", "event", "result"}
 
 
+def test_a_broker_that_once_took_mqtt_5_is_asked_for_nothing_else_when_a_proxy_hangs_up_in_its_absence(broker, proxy_to, sender):
+    proxy = proxy_to(broker.port)
+    node = sender(f"mqtt.port={proxy.port}")
+    node.online()
+    proxy.hang_ups = 3
+    proxy.cut()
+    wait_for(lambda: len(proxy.versions) == 5)
+    node.online()
+    assert proxy.versions == [5] * 5
+
+
+def test_mqtt_3_1_1_that_was_taken_only_because_nothing_was_said_is_given_up_with_the_connection(broker, proxy_to, sender):
+    proxy = proxy_to(broker.port, hang_ups=1)
+    node = sender(f"mqtt.port={proxy.port}")
+    node.online()
+    proxy.cut()
+    wait_for(lambda: len(proxy.versions) == 3)
+    node.online()
+    assert proxy.versions == [5, 4, 5]
+
+
 def test_a_topic_that_is_no_text_is_ignored(nats, ear_at, sender, caplog):
     ear = ear_at(nats.port, MQTTProtocolVersion.MQTTv311, ("edge_node/v1/n1/config", "edge_node/v1/n1/result"))
     node = sender(f"mqtt.port={nats.port}")
