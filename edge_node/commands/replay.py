@@ -11,7 +11,7 @@ from edge_node import log as logging_setup
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
 from edge_node.config.settings import Settings
 from edge_node.data import People
-from edge_node.errors import EXIT_OK, ClosedError, UsageError
+from edge_node.errors import EXIT_OK, ClosedError, SinkError, UsageError
 from edge_node.health import Health
 from edge_node.recordings.read import can_be_read_again, first_message, people_of, read_recording
 from edge_node.sink import Sink
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     sinks: list[SinkThread] = []
     failures: list[BaseException] = []
     count = 0
-    complete = False
+    complete = delivered = False
     try:
         for sink in _sinks(arguments, settings, health):
             thread = SinkThread(sink, health, lossless=True, on_failure=failures.append)
@@ -68,9 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     except ClosedError:  # a sink failed: its own error says more
         pass
     finally:
-        _stop(sinks, drain=complete)
+        delivered = _stop(sinks, drain=complete)
     for failure in failures:
         raise failure
+    if complete:
+        _refuse_what_is_missing(arguments.file, delivered, health)
     log.info("%s: %d messages replayed", arguments.file, count)
     return EXIT_OK
 
@@ -132,11 +134,22 @@ def _messages(arguments: argparse.Namespace) -> Iterator[Pose]:
             return
 
 
-def _stop(sinks: Sequence[SinkThread], drain: bool) -> None:
+def _stop(sinks: Sequence[SinkThread], drain: bool) -> bool:
+    """End every sink; False when one of them did not come to its end in time."""
     for sink in sinks:
         sink.stop(drain)
-    for sink in sinks:
-        sink.join(DRAIN_S)
+    ended = [sink.join(DRAIN_S) for sink in sinks]
+    return all(ended)
+
+
+def _refuse_what_is_missing(file: Path, delivered: bool, health: Health) -> None:
+    """Raise ``SinkError`` unless everything reached those it was for."""
+    refused = health.report().counters.get("mqtt_refused")
+    if not delivered:
+        why = "".join(f"; {part}: {text}" for part, text in sorted(health.problems().items()))
+        raise SinkError(f"{file}: not everything was delivered within {DRAIN_S:.0f} s of its end{why}")
+    if refused:
+        raise SinkError(f"{file}: {refused} messages were larger than the broker takes and are missing there")
 
 
 def _speed(text: str) -> float:

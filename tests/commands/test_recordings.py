@@ -4,6 +4,7 @@ import argparse
 import csv
 import gzip
 import json
+import re
 import resource
 import shutil
 import signal
@@ -26,12 +27,13 @@ from websockets.sync.client import connect
 from edge_node.cli import main
 from edge_node.commands.replay import _on_one_time_line, _paced
 from edge_node.errors import SinkError
-from edge_node.local_broker import local_broker
+from edge_node.local_broker import local_broker, mosquitto
 from edge_node.recordings.read import people_of, read_recording
 from edge_node.recordings.render import write_all
 from edge_node.sink import homeassistant
 from edge_node.sink.messages import encode_pose, pose
 from tests.recordings.made import lines, people, write_recording
+from tests.sink.parts import Broker, free_port
 
 
 @pytest.fixture
@@ -274,6 +276,28 @@ def test_replay_without_a_broker_ends_at_once_when_it_is_interrupted(tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert time.monotonic() - begun < 5
+
+
+def test_replay_that_no_broker_took_says_what_is_missing_and_fails(recording, monkeypatch, capsys):
+    monkeypatch.setattr("edge_node.commands.replay.DRAIN_S", 1.0)
+    port = free_port()
+    assert replay(port, recording, "--speed", "0") == 1
+    said = capsys.readouterr().err
+    assert f"{recording}: not everything was delivered within 1 s of its end; mqtt: " in said
+    assert f"127.0.0.1:{port}" in said
+
+
+def test_replay_to_a_broker_that_takes_no_message_so_large_fails(tmp_path, recording, capsys):
+    port = free_port()
+    file = tmp_path / "mosquitto.conf"
+    file.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 500\n")
+    broker = Broker(tmp_path, [mosquitto(), "-c", str(file)], port).start()
+    try:
+        assert replay(port, recording, "--speed", "0") == 1
+    finally:
+        broker.stop()
+    count = int(re.search(r"a\.jsonl: (\d+) messages were larger than the broker takes", capsys.readouterr().err)[1])
+    assert count >= 30
 
 
 # export
