@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from edge_node.commands.settings_arguments import add_settings_arguments, loader
-from edge_node.errors import EXIT_OK
+from edge_node.errors import EXIT_OK, SinkError, UsageError
+from edge_node.filesystem import are_same
 from edge_node.pose.skeleton import KEYPOINTS
 from edge_node.recordings.plot import check_output, plot_bench, plot_recording, read_bench
 from edge_node.recordings.read import read_recording
@@ -23,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw; returns the exit code."""
     check_output(arguments.output)
+    if are_same(arguments.output, arguments.file, SinkError):
+        raise UsageError(f"plot: {arguments.output} is what is read; give another -o")
     bench = read_bench(arguments.file)
     if bench:
         plot_bench(bench, arguments.output)

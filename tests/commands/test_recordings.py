@@ -648,6 +648,15 @@ def test_plot_of_a_recording(tmp_path, recording, suffix):
     assert len(text) > 10_000
 
 
+def test_plot_never_replaces_what_it_reads(tmp_path, recording, capsys):
+    picture, link = tmp_path / "a.png", tmp_path / "link.png"
+    shutil.copy(recording, picture)
+    link.symlink_to(picture)
+    for output in (picture, link):
+        assert refused(capsys, "plot", picture, "-o", output) == (2, f"plot: {output} is what is read; give another -o")
+    assert picture.read_bytes() == recording.read_bytes()
+
+
 def test_plot_of_a_bench_result(tmp_path):
     bench = tmp_path / "bench.json"
     stages = {"invoke": {"p50": 3.1, "p99": 4.0}, "sample": {"p50": 0.1, "p99": 0.2}}
