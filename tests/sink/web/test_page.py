@@ -1,11 +1,17 @@
 """The live page in a real browser: what is drawn where, tuning, zones, a lost connection, both widths, accessibility."""
 
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -21,6 +27,8 @@ from edge_node.data import Frame, People
 from edge_node.engine.cpu import open_cpu_engine
 from edge_node.pose.estimator import Estimator
 from tests.conftest import Shared
+from tests.recordings.made import write_recording
+from tests.sink.parts import free_port, wait_for
 
 Serve = Callable[..., Any]
 Standing = Callable[..., People]
@@ -37,6 +45,29 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield launched
         launched.close()
+
+
+@pytest.fixture(name="serve")
+def _serve_and_tick(serve: Serve) -> Iterator[Serve]:
+    """Pages that tell their health every second, as a running node does: one that is silent counts as lost."""
+    pages: list[Any] = []
+    stop = threading.Event()
+
+    def start(*overrides: str, **options: Any) -> Any:
+        pages.append(serve(*overrides, **options))
+        return pages[-1]
+
+    def tick() -> None:
+        while not stop.wait(0.1):
+            for page in pages:
+                with suppress(RuntimeError):  # the test has stopped it
+                    page.sink.tick()
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    yield start
+    stop.set()
+    thread.join()
 
 
 @contextmanager
@@ -311,6 +342,43 @@ def test_a_lost_connection_is_told_and_comes_back(serve: Serve, standing: Standi
     expect(tab.locator("#connection")).to_have_text("connected", timeout=10_000)
     again.show(standing(7))
     until(tab, "edgeNodeDrawn.seq === 7")
+
+
+@contextmanager
+def replayed(path: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The program itself, which serves a recording over and over; it can be frozen."""
+    words = [sys.executable, "-m", "edge_node", "replay", str(path), "--web", "--loop", "--set", f"web.port={port}"]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: listens(port))
+            yield process
+        finally:
+            process.kill()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_node_that_froze_or_vanished_is_told_and_comes_back(tmp_path: Path, browser: Browser) -> None:
+    port = free_port()
+    with replayed(write_recording(tmp_path / "a.jsonl", count=300), port) as node:
+        tab = open_tab(browser, SimpleNamespace(port=port))
+        people, said = tab.locator("#people"), tab.locator("#connection")
+        expect(people).to_have_text("1 person in view")
+        tab.wait_for_timeout(6000)
+        expect(said).to_have_text("connected")
+        node.send_signal(signal.SIGSTOP)
+        tab.locator("#reset-all").click()  # its answer never comes
+        expect(people).to_have_text("not known: the connection is lost", timeout=8000)
+        expect(said).to_have_text("connection lost, trying again …")
+        expect(tab.locator("#tuning-result")).to_have_text("Refused: connection lost")
+        tab.wait_for_timeout(6000)  # also whoever tries again hears nothing
+        expect(said).to_have_text("connection lost, trying again …")
+        node.send_signal(signal.SIGCONT)
+        expect(people).to_have_text("1 person in view", timeout=15_000)
+        expect(said).to_have_text("connected")
 
 
 def test_nobody_is_said_to_be_in_view_without_camera_or_connection(serve: Serve, standing: Standing, browser: Browser) -> None:

@@ -5,6 +5,7 @@ import { Tuning } from "./tuning.js";
 import { Zones } from "./zones.js";
 
 const RETRY_MS = 1000;
+const SILENT_MS = 4000; // the node tells its health every second
 const byId = (id) => document.getElementById(id);
 
 class Connection {
@@ -17,29 +18,42 @@ class Connection {
   }
 
   open() {
-    let opened = false;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    this.opened = false;
     this.socket = new WebSocket(`${scheme}//${location.host}/live`);
     this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => { opened = true; this.tell("open", "connected"); };
-    this.socket.onclose = () => {
-      if (opened) this.tell("lost", "connection lost, trying again …");
-      for (const settle of this.waiting.values()) settle({ ok: false, reason: "connection lost" });
-      this.waiting.clear();
-      setTimeout(() => this.again(), RETRY_MS);
-    };
+    this.socket.onopen = () => { this.opened = true; this.tell("open", "connected"); };
+    this.socket.onclose = () => this.lose();
     this.socket.onmessage = ({ data }) => {
+      this.expect();
       if (typeof data !== "string") return this.receive({ type: "image", data });
       const message = JSON.parse(data);
       if (message.type !== "result") return this.receive(message);
       this.waiting.get(message.id)?.(message);
       this.waiting.delete(message.id);
     };
+    this.expect();
+  }
+
+  // Of a node that froze, or lost its power or network, no end of the connection comes: silence is one.
+  expect() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.lose(), SILENT_MS);
+  }
+
+  lose() {
+    clearTimeout(this.silence);
+    this.socket.onopen = this.socket.onclose = this.socket.onmessage = null;
+    this.socket.close();
+    if (this.opened) this.tell("lost", "connection lost, trying again …");
+    for (const settle of this.waiting.values()) settle({ ok: false, reason: "connection lost" });
+    this.waiting.clear();
+    setTimeout(() => this.again(), RETRY_MS);
   }
 
   // A live connection that is refused does not say why; a request for the same address does. Where a token is needed, the page asks for it.
   async again() {
-    const answer = await fetch("/live", { cache: "no-store" }).catch(() => null);
+    const answer = await fetch("/live", { cache: "no-store", signal: AbortSignal.timeout(SILENT_MS) }).catch(() => null);
     if (answer?.status === 401) return location.reload();
     const full = answer?.status === 503 || answer?.status === 429;
     if (full || !answer) this.tell("lost", `${full ? (await answer.text()).trim() : "connection lost"}, trying again …`);
