@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 KEPT_POSES = 256
 CONNECT_TIMEOUT_S = 5.0
+KEEPALIVE_S = 10
+"""A broker that froze or vanished is noticed within twice that; it says nothing by itself."""
 RATE_WINDOW_S = 2.0
 HEARD = ("status", "info", "health", "state", "event/+", "pose")
 _FIELDS = {"pose": "people", "event": "last_event"}
@@ -107,7 +109,7 @@ class Client:
     def __enter__(self) -> Self:
         place = f"{self._address[0]}:{self._address[1]}"
         try:
-            self._paho.connect(*self._address)
+            self._paho.connect(*self._address, KEEPALIVE_S)
         except UnicodeError:  # no name of a host can be such
             raise ClientError(f"the broker at {place} cannot be reached: Name or service not known") from None
         except (OSError, ValueError) as error:
@@ -129,7 +131,7 @@ class Client:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there at the moment; while it is not, everything known is of before."""
+        """Whether the broker is there at the moment; while it is not, everything known is of before. Once it is back that is forgotten."""
         return self._paho.is_connected()
 
     def poses(self, timeout_s: float | None = None) -> Iterator[tuple[str, People]]:
@@ -141,7 +143,7 @@ class Client:
                 return
 
     def fleet(self) -> dict[str, NodeView]:
-        """Every node heard so far, by name."""
+        """Every node heard since the connection came about, by name."""
         with self._lock:
             now_s = time.monotonic()
             return {name: replace(view, pose_rate_hz=self._rates[name].hz(now_s)) for name, view in sorted(self._fleet.items())}
@@ -152,6 +154,10 @@ class Client:
             self._ready.set()
         else:
             self._refusal = None
+            # What is retained comes again at once. A broker that lost its memory would never say that a node is gone meanwhile.
+            with self._lock:
+                self._fleet.clear()
+                self._rates.clear()
             client.subscribe(self._filters)
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:

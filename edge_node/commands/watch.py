@@ -12,6 +12,7 @@ from typing import Any
 from edge_node import paths
 from edge_node.client import Client, ClientError, NodeView
 from edge_node.commands.argument_types import node_name, port, user_name
+from edge_node.data import People
 from edge_node.errors import EXIT_FAILED, EXIT_OK
 from edge_node.log import harmless
 from edge_node.sink.certificate import file_trouble
@@ -131,21 +132,34 @@ def _row(node: NodeView) -> str:
 
 
 def _people(node: NodeView) -> Iterable[str]:
-    if node.people is None or not node.online:
+    people = _newest(node)
+    if people is None or not node.online:
         return
-    for person in node.people.people:
+    for person in people.people:
         seen = int((person.keypoints[:, 2] >= 0.2).sum())
         x0, y0, x1, y1 = person.box
         yield f"  #{person.id}  score {person.score:.2f}  {seen:>2} of 17 joints  from {x0:.2f},{y0:.2f} to {x1:.2f},{y1:.2f}"
 
 
+def _newest(node: NodeView) -> People | None:
+    """The people of the last pose, unless none comes any more (``mqtt.pose`` may be tuned off) and the state tells of another number."""
+    people, state = node.people, node.state
+    if people is None or node.pose_rate_hz > 0 or state is None or state["count"] == len(people.people):
+        return people
+    return None
+
+
 def _count(node: NodeView) -> int | None:
-    if node.people is not None:
-        return len(node.people.people)
+    people = _newest(node)
+    if people is not None:
+        return len(people.people)
+    if node.state is not None:
+        return node.state["count"]
     return node.health["people"] if node.health else None
 
 
 def _accelerator(node: NodeView) -> str | None:
-    if node.people is not None:
-        return node.people.accelerator
+    people = _newest(node)
+    if people is not None:
+        return people.accelerator
     return node.health["accelerator"] if node.health else None

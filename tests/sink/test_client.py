@@ -227,6 +227,42 @@ def test_watch_does_not_show_nodes_as_online_while_the_broker_is_away(broker, ea
     assert len(shown.splitlines()) <= 3  # a line a second, and none in the four seconds
 
 
+def test_a_node_that_went_while_a_broker_without_memory_was_away_is_no_longer_online(broker, ear_at):
+    ear = ear_at(broker.port)
+    status = b'{"v":1,"state":"online","boot":"b","version":"1"}'
+    for node in ("here", "gone"):
+        ear.client.publish(f"edge_node/v1/{node}/status", status, qos=1, retain=True).wait_for_publish()
+    with Client("127.0.0.1", broker.port) as client:
+        wait_for(lambda: set(client.fleet()) == {"here", "gone"})
+        broker.kill()
+        wait_for(lambda: not client.connected)
+        assert set(client.fleet()) == {"here", "gone"}
+        broker.start()
+        wait_for(lambda: client.connected)
+        ear.client.publish("edge_node/v1/here/status", status, qos=1, retain=True).wait_for_publish()
+        wait_for(lambda: set(client.fleet()) == {"here"})
+
+
+def test_a_broker_that_froze_is_noticed_within_seconds(broker):
+    with Client("127.0.0.1", broker.port) as client:
+        broker.freeze()
+        wait_for(lambda: not client.connected, 30)
+
+
+def test_the_number_of_people_is_of_the_poses_only_while_they_come(broker, sender):
+    with Client("127.0.0.1", broker.port) as client:
+        node = sender(f"mqtt.port={broker.port}", "state.presence_on_s=0.1", "state.presence_off_s=0.5")
+        node.online()
+        node.run(1.5, 30, persons=2)
+        wait_for(lambda: watch.summary(client.fleet()["n1"])["people"] == 2)
+        node.settings.set("mqtt.pose", value=False)
+        node.run(4.0, 30, persons=0)
+        view = wait_for(lambda: client.fleet()["n1"] if client.fleet()["n1"].state["count"] == 0 else None)
+    assert len(view.people.people) == 2
+    assert watch.summary(view)["people"] == 0
+    assert "score" not in watch.screen([view], 200)
+
+
 def test_what_anybody_sends_cannot_give_orders_to_the_terminal(broker, ear_at, capsys, caplog):
     evil = "\x1b]0;title\x07\x9b2J\r\n\u202e"
     problems = {"camera": evil, evil: "x"}
