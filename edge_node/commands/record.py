@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 from edge_node import log
 from edge_node.commands.argument_types import positive
@@ -32,9 +33,15 @@ def run(arguments: argparse.Namespace) -> int:
     node = Node(settings, arguments.frames, configuration_file(arguments))
     code = node.run()
     counters = node.health.report().counters
-    lost = counters.get("record_lost", 0)
-    print(f"{arguments.file}: {counters.get('recorded', 0)} messages{f', {lost} could not be written' if lost else ''}", file=sys.stderr)
-    return code or (EXIT_FAILED if lost else EXIT_OK)
+    missing = _missing(counters)
+    print(", ".join((f"{arguments.file}: {counters.get('recorded', 0)} messages", *missing)), file=sys.stderr)
+    return code or (EXIT_FAILED if missing else EXIT_OK)
+
+
+def _missing(counters: Mapping[str, int]) -> list[str]:
+    """What is not in the recording, and why."""
+    reasons = {"record_lost": "could not be written", "record_dropped": "are missing: the disk, or whoever reads, was too slow"}
+    return [f"{counters[name]} {reason}" for name, reason in reasons.items() if counters.get(name)]
 
 
 def _own_overrides(arguments: argparse.Namespace) -> list[str]:

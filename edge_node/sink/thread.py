@@ -52,6 +52,7 @@ class SinkThread:
             self._every.put(people if people.image is None else replace(people, image=None))
         else:
             self._newest.put(people)
+            self._count_dropped()
 
     def stop(self, drain: bool) -> None:
         """Take nothing more. With ``drain`` what is at hand is still delivered."""
@@ -74,7 +75,6 @@ class SinkThread:
         finally:
             if failed:
                 self._health.problem(NODE, f"the {self._sink.name} thread failed")
-            self._count_dropped()
             self._sink.finish(self._drain)
 
     def _deliver_all(self) -> None:
@@ -89,7 +89,6 @@ class SinkThread:
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK_S
                 self._sink.tick()
-                self._count_dropped()
 
     def _take(self) -> Sequence[People]:
         if self._every is not None:
@@ -110,6 +109,7 @@ class SinkThread:
             self._every.close()
 
     def _count_dropped(self) -> None:
+        """On the producer's thread: the sink's own may be stuck for good."""
         dropped = self._newest.dropped
         if dropped > self._dropped:
             self._health.count(f"{self._sink.name}_dropped", dropped - self._dropped)

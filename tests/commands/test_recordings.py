@@ -2,8 +2,10 @@
 
 import argparse
 import csv
+import fcntl
 import gzip
 import json
+import os
 import re
 import resource
 import shutil
@@ -93,6 +95,22 @@ def test_record_onto_a_disk_that_fills_up_says_what_is_missing_and_fails(tmp_pat
     assert 0 < written < 65
     assert done.stderr.splitlines()[-1] == f"{tmp_path}/a.jsonl: {written} messages, {65 - written} could not be written"
     assert done.returncode == 1
+
+
+def test_record_of_a_camera_to_a_reader_that_is_too_slow_says_how_many_frames_are_missing_and_fails():
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    words = ["record", "-", "--source", "synthetic", "--frames", "60", "--set", "model.name=marker"]
+    command = [sys.executable, "-m", "edge_node", *words]
+    with subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE, text=True) as process, os.fdopen(reading) as reader:
+        os.close(writing)
+        got = [reader.readline()]
+        time.sleep(1.5)
+        got += reader.readlines()
+        said = process.stderr.read().splitlines()[-1]
+    assert 0 < len(got) < 60
+    assert said == f"-: {len(got)} messages, {60 - len(got)} are missing: the disk, or whoever reads, was too slow"
+    assert process.returncode == 1
 
 
 def test_record_to_a_place_that_cannot_be_written_says_so(capsys, shared):

@@ -87,6 +87,21 @@ def test_a_held_up_sink_gets_the_newest_and_the_rest_is_counted() -> None:
     assert health.report().counters["collector_dropped"] == 8
 
 
+def test_what_a_sink_misses_is_counted_though_it_never_comes_back() -> None:
+    sink, health = Collector(), Health()
+    thread = SinkThread(sink, health, lossless=False, on_failure=pytest.fail)
+    thread.start()
+    sink.go_on.clear()
+    thread.offer(people(0))
+    assert sink.taken.wait(5)
+    for seq in range(1, 10):
+        thread.offer(people(seq))
+    assert health.report().counters["collector_dropped"] == 8
+    sink.go_on.set()
+    thread.stop(drain=True)
+    assert thread.join(5)
+
+
 def test_a_lossless_sink_gets_everything_in_order() -> None:
     sink = Collector()
     thread = SinkThread(sink, Health(), lossless=True, on_failure=pytest.fail)
