@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from edge_node.config.keys import Key, json_value_of, live_keys
+from edge_node.config.keys import Key, json_value_of, live_keys, value_of
+from edge_node.config.load import override
 from edge_node.config.models import Config
 from edge_node.config.save import plan, write
 from edge_node.config.settings import Settings
@@ -53,11 +54,11 @@ class Requests:
             self._settings.reset(key)
             return _answer(number, value=None)
         if kind == "save" and self._file is not None:
-            return _answer(number, value=self._save(self._file, request.get("shown")))
+            return self._save(number, self._file, request.get("shown"))
         return _answer(number, reason="no such request" if kind != "save" else "the node runs without a configuration file")
 
-    def _save(self, file: Path, shown: object) -> str:
-        """The difference that saving makes to the file; made only when it is the one that was ``shown`` to the viewer.
+    def _save(self, number: Any, file: Path, shown: object) -> str:
+        """Answers with the difference that saving makes to the file; made only when it is the one that was ``shown`` to the viewer.
 
         Raises ``ConfigError`` when another one was.
         """
@@ -65,13 +66,25 @@ class Requests:
         change = plan(file, tuned)
         if shown is not None and shown != change.diff:
             raise ConfigError(["not saved: what would change is no longer what was shown; look at it again"])
-        if shown is not None and change.diff:
-            write(change)
-            self._settings.reload()
-            for key, value in tuned.items():
-                if self._settings.overlay.get(key) == value:  # what was tuned again meanwhile, over MQTT, is not in the file
-                    self._settings.reset(key)
-        return change.diff
+        if shown is None or not change.diff:
+            return _answer(number, value=change.diff)
+        write(change)
+        self._settings.reload()
+        return _answer(number, value=change.diff, overruled=self._reset_saved(tuned))
+
+    def _reset_saved(self, tuned: Mapping[str, Any]) -> list[str]:
+        """Forget what holds without having been tuned, too; returns the keys where a variable or ``--set`` stands over the file."""
+        overruled = []
+        without = self._settings.file
+        expected = override(without, tuned)
+        for key, value in tuned.items():
+            if self._settings.overlay.get(key) != value:  # what was tuned again meanwhile, over MQTT, is not in the file
+                continue
+            if value_of(without, key) == value_of(expected, key):
+                self._settings.reset(key)
+            else:
+                overruled.append(key)
+        return overruled
 
 
 def described_keys(config: Config, overlay: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -93,6 +106,6 @@ def _described(key: Key, value: Any, tuned: bool) -> dict[str, Any]:
     }
 
 
-def _answer(number: Any, value: Any = None, reason: str | None = None) -> str:
-    answer = {"type": "result", "id": number, "ok": reason is None, "value": value, "reason": reason}
+def _answer(number: Any, value: Any = None, reason: str | None = None, **more: Any) -> str:
+    answer = {"type": "result", "id": number, "ok": reason is None, "value": value, "reason": reason, **more}
     return orjson.dumps(answer).decode()

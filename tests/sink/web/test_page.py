@@ -333,6 +333,15 @@ def test_saving_shows_the_difference_first(serve: Serve, browser: Browser) -> No
     assert load(page.file, {}).pose.max_people == 2
 
 
+def test_saving_names_the_keys_that_something_else_stands_over(serve: Serve, browser: Browser) -> None:
+    page = serve("pose.max_people=3")
+    page.settings.set("pose.max_people", 2)
+    tab = open_tab(browser, page)
+    tab.locator("#save").click()
+    tab.locator("#save-confirm").click()
+    expect(tab.locator("#tuning-result")).to_contain_text("still tuned, as a variable or --set stands over the file: pose.max_people")
+
+
 def test_a_lost_connection_is_told_and_comes_back(serve: Serve, standing: Standing, browser: Browser) -> None:
     page = serve()
     tab = open_tab(browser, page)

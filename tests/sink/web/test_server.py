@@ -401,6 +401,18 @@ def test_a_file_that_is_better_changed_by_hand_is_told_and_the_page_stays(serve:
         assert ask(viewer, type="reset")["value"] is None
 
 
+def test_what_stands_over_the_file_is_told_at_saving_and_takes_no_tuned_value_back(serve: Serve) -> None:
+    page = serve("pose.max_people=3")
+    with view(page.port) as viewer:
+        ask(viewer, type="set", key="pose.max_people", value=2)
+        ask(viewer, type="set", key="pose.nms", value="parametric")
+        saved = ask(viewer, type="save", shown=ask(viewer, type="save")["value"])
+    assert (saved["ok"], saved["overruled"]) == (True, ["pose.max_people"])
+    assert load(page.file, {}).pose.max_people == 2
+    assert page.settings.overlay == {"pose.max_people": 2}
+    assert (page.settings.current.pose.max_people, page.settings.current.pose.nms) == (2, "parametric")
+
+
 def test_only_the_difference_that_was_shown_is_saved(serve: Serve) -> None:
     page = serve()
     before = page.file.read_text()

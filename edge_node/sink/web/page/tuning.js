@@ -141,6 +141,7 @@ export class Tuning {
   async save() {
     const answer = await this.connection.ask({ type: "save", shown: this.shown });
     byId("save-dialog").close();
-    this.tell(answer.ok ? "saved to the configuration file" : answer.reason, answer.ok);
+    const overruled = answer.overruled?.length ? `; still tuned, as a variable or --set stands over the file: ${answer.overruled.join(", ")}` : "";
+    this.tell(answer.ok ? `saved to the configuration file${overruled}` : answer.reason, answer.ok);
   }
 }
