@@ -40,9 +40,16 @@ class LineFile(Protocol):
 class StandardOutput:
     """Lines to whoever reads our standard output. Raises ``SinkError`` when that reader is gone."""
 
+    def __init__(self) -> None:
+        self._within_line = False
+
     def write(self, line: bytes) -> None:
+        """See ``LineFile``; what was written of a line cannot be taken back here, so the next one ends it."""
+        view = memoryview(b"\n" + line if self._within_line else line)
         try:
-            _write_all(1, line)
+            while view:
+                view = view[os.write(1, view) :]
+                self._within_line = bool(view)
         except BrokenPipeError as error:
             raise SinkError("record: whoever read the standard output has closed it") from error
 

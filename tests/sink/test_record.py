@@ -1,5 +1,6 @@
 """Recording: rotation, compression, what a kill leaves, and disks that fail."""
 
+import fcntl
 import gzip
 import os
 import random
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 
 from edge_node.config.models import Record
@@ -195,6 +198,40 @@ def test_a_full_disk_is_said_and_does_not_end_anything():
     sink.deliver(people(1))
     assert health.problems() == {"record": "/dev/full: No space left on device; poses are not recorded until that is mended"}
     assert health.report().counters == {"record_lost": 2}
+
+
+@contextmanager
+def standard_output_to_a_small_pipe():
+    """Its reading end; of what does not fit the beginning is taken, and the rest refused."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 16384)
+    os.set_blocking(writing, False)
+    before = os.dup(1)
+    os.dup2(writing, 1)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, "rb", 0) as pipe:
+            yield pipe
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+
+
+def test_a_line_that_standard_output_did_not_take_whole_spoils_no_other():
+    health = Health()
+    sink = RecordSink(Record(path="-"), health)
+    sink.start()
+    with standard_output_to_a_small_pipe() as pipe:
+        for seq in range(3):  # with 30 people a line has more than 8 kB: the second is torn, of the third there is nothing
+            sink.deliver(people(seq, 30))
+        read = pipe.read(16384)
+        for seq in (3, 4):
+            sink.deliver(people(seq))
+        read += pipe.read(16384)
+    first, torn, *last = read.splitlines()
+    assert [orjson.loads(line)["seq"] for line in (first, *last)] == [0, 3, 4]
+    assert torn == encode_pose(people(1, 30))[: len(torn)]
+    assert health.report().counters == {"recorded": 3, "record_lost": 2}
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
