@@ -99,6 +99,7 @@ def _described(key: Key, value: Any, tuned: bool) -> dict[str, Any]:
         "description": key.description,
         "default": key.default,
         "minimum": key.minimum,
+        "minimum_excluded": key.minimum_excluded,
         "maximum": key.maximum,
         "choices": key.choices,
         "value": value,

@@ -204,6 +204,17 @@ def test_a_slider_changes_the_nodes_value_and_reset_takes_it_back(serve: Serve, 
     page_value(tab, page, "#key-pose-score_threshold", 0.2)
 
 
+def test_the_left_end_of_a_slider_whose_smallest_value_is_excluded_is_the_next_one(serve: Serve, browser: Browser) -> None:
+    page = serve()
+    tab = open_tab(browser, page)
+    slider = tab.get_by_label("smoothing.time_constant_ms slider")
+    slider.focus()
+    slider.press("Home")
+    expect(tab.locator("#tuning-result")).to_contain_text("smoothing.time_constant_ms is ")
+    assert 0 < page.settings.current.smoothing.time_constant_ms < 10
+    expect(tab.locator("#key-smoothing-time_constant_ms-help")).to_contain_text("From above 0 to ")
+
+
 def page_value(tab: Tab, page: Any, selector: str, value: float) -> None:
     """Let the node tell its settings until it has ``value`` and the field shows it."""
     field: Locator = tab.locator(selector)

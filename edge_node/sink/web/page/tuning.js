@@ -46,7 +46,7 @@ export class Tuning {
     const reset = Object.assign(document.createElement("button"), { type: "button", textContent: "reset" });
     reset.setAttribute("aria-label", `reset ${key.path} to the configuration file`);
     reset.addEventListener("click", () => this.send({ type: "reset", key: key.path }, `${key.path} is back to the configuration file`));
-    const range = key.minimum !== null && key.maximum !== null ? ` From ${key.minimum} to ${key.maximum}.` : "";
+    const range = key.minimum !== null && key.maximum !== null ? ` From ${key.minimum_excluded ? "above " : ""}${key.minimum} to ${key.maximum}.` : "";
     const help = Object.assign(document.createElement("p"), { id: `${id}-help`, textContent: `${key.description}${range} Default: ${key.default}.` });
     const control = this.control(key, id);
     control.element.className = "control";
@@ -93,7 +93,7 @@ export class Tuning {
       return whole ? Math.round(value) : Number(value.toPrecision(3));
     };
     Object.assign(input, { type: "number", min: key.minimum, max: key.maximum, step: whole ? 1 : "any" });
-    const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 1000, step: whole && !wide ? 1000 / (key.maximum - low) : "any" });
+    const slider = Object.assign(document.createElement("input"), { type: "range", min: key.minimum_excluded ? 1 : 0, max: 1000, step: whole && !wide ? 1000 / (key.maximum - low) : "any" });
     slider.setAttribute("aria-label", `${key.path} slider`);
     let timer = null;
     slider.addEventListener("input", () => {
