@@ -20,6 +20,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_node.address import address
 from edge_node.data import People
 from edge_node.errors import EdgeNodeError, MessageError
 from edge_node.log import harmless
@@ -107,7 +108,7 @@ class Client:
         self._paho.on_message = self._on_message
 
     def __enter__(self) -> Self:
-        place = f"{self._address[0]}:{self._address[1]}"
+        place = address(*self._address)
         try:
             self._paho.connect(*self._address, KEEPALIVE_S)
         except UnicodeError:  # no name of a host can be such

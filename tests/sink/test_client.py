@@ -166,6 +166,11 @@ def test_a_broker_that_is_not_there_is_said():
         pass
 
 
+def test_a_broker_named_by_an_ipv6_address_is_said_in_brackets():
+    with pytest.raises(ClientError, match=r"the broker at \[::1\]:1 cannot be reached"), Client("::1", 1):
+        pass
+
+
 def test_a_refused_login_is_said(mosquitto_with):
     strict = mosquitto_with("allow_anonymous false")
     with pytest.raises(ClientError, match="refused the login: Not authorized"), Client("127.0.0.1", strict.port):
