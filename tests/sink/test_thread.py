@@ -70,7 +70,8 @@ def people(seq: int) -> People:
     return People(seq=seq, captured_ns=0, media_ns=0, ts=0.0, width_px=4, height_px=3, accelerator="cpu", people=())
 
 
-def test_a_held_up_sink_gets_the_newest_and_the_rest_is_counted() -> None:
+def held_up() -> tuple[Collector, SinkThread, Health]:
+    """A sink that still has frame 0 in its hands when frames 1 to 9 have been offered."""
     sink, health = Collector(), Health()
     thread = SinkThread(sink, health, lossless=False, on_failure=pytest.fail)
     thread.start()
@@ -79,6 +80,11 @@ def test_a_held_up_sink_gets_the_newest_and_the_rest_is_counted() -> None:
     assert sink.taken.wait(5)
     for seq in range(1, 10):
         thread.offer(people(seq))
+    return sink, thread, health
+
+
+def test_a_held_up_sink_gets_the_newest_and_the_rest_is_counted() -> None:
+    sink, thread, health = held_up()
     sink.go_on.set()
     thread.stop(drain=True)
     assert thread.join(5)
@@ -88,14 +94,7 @@ def test_a_held_up_sink_gets_the_newest_and_the_rest_is_counted() -> None:
 
 
 def test_what_a_sink_misses_is_counted_though_it_never_comes_back() -> None:
-    sink, health = Collector(), Health()
-    thread = SinkThread(sink, health, lossless=False, on_failure=pytest.fail)
-    thread.start()
-    sink.go_on.clear()
-    thread.offer(people(0))
-    assert sink.taken.wait(5)
-    for seq in range(1, 10):
-        thread.offer(people(seq))
+    sink, thread, health = held_up()
     assert health.report().counters["collector_dropped"] == 8
     sink.go_on.set()
     thread.stop(drain=True)
