@@ -193,6 +193,19 @@ def test_on_change_who_left_while_the_broker_was_away_is_seen_to_have_left(broke
     assert len(ear.of("pose")) <= 5
 
 
+def test_on_change_who_did_not_move_is_told_of_once_more_over_the_next_connection(broker, ear_at, sender):
+    node = sender(f"mqtt.port={broker.port}", "mqtt.on_change=true")
+    node.online()
+    node.run(0.5, 30, persons=1)
+    broker.kill()
+    broker.start()
+    ear = ear_at(broker.port)
+    node.online()
+    node.run(1.0, 30, persons=1)
+    wait_for(lambda: ear.of("pose"))
+    assert len(ear.of("pose")) == 1
+
+
 def test_what_is_said_of_a_lost_broker_is_not_taken_back_before_it_is_there_again(broker, sender, caplog):
     caplog.set_level("INFO")
     node = sender(f"mqtt.port={broker.port}")
