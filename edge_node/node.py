@@ -7,7 +7,6 @@ The main thread starts everything, then waits for what comes: a signal, the end 
 """
 
 import contextlib
-import gc
 import logging
 import queue
 import signal
@@ -27,7 +26,7 @@ from edge_node.data import Frame
 from edge_node.engine.create import create_engine
 from edge_node.errors import EXIT_FAILED, EXIT_OK, ConfigError, EdgeNodeError, SinkError
 from edge_node.health import NODE, Health
-from edge_node.memory import give_back
+from edge_node.memory import give_back, settle
 from edge_node.models import find_model
 from edge_node.pose.estimator import Estimator
 from edge_node.sink import Sink
@@ -118,7 +117,7 @@ class Node:
                 Worker("estimator", lambda: self._estimate(estimator), lambda error: self._ended("estimator", error)),
                 Worker("camera", lambda: capture.run(estimator.wanted_from_ns), lambda error: self._ended("camera", error)),
             ]
-            gc.freeze()  # what was made so far stays to the end; looking through it for garbage would cost a frame now and then
+            settle()
             for worker in workers:
                 worker.start()
             self._notifier.allow_silence(capture.silent_at_most_s)

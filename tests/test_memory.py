@@ -1,13 +1,16 @@
 """Memory that goes back to the system."""
 
 import ctypes
+import gc
+import mmap
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_node.memory import give_back
+from edge_node.memory import give_back, settle
 
 BLOCKS, BLOCK_BYTES = 20_000, 3000
 
@@ -33,3 +36,36 @@ def test_tuples_that_python_keeps_for_later_are_given_back() -> None:
     before = sys.getallocatedblocks()
     give_back()
     assert before - sys.getallocatedblocks() > 1000
+
+
+@pytest.fixture
+def unfrozen() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "library.so"
+    path.write_bytes(os.urandom(BLOCKS * BLOCK_BYTES))
+    return path
+
+
+@pytest.mark.usefixtures("unfrozen")
+def test_code_that_only_the_start_used_is_let_go_and_comes_back_where_it_is_used(file: Path) -> None:
+    with file.open("rb") as opened:
+        code = mmap.mmap(opened.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+    used = bytes(code)
+    before = rss_bytes()
+    settle()
+    assert before - rss_bytes() > 0.9 * len(used)
+    assert code[:] == used
+
+
+@pytest.mark.usefixtures("unfrozen")
+def test_what_a_library_has_changed_of_its_data_stays(file: Path) -> None:
+    with file.open("rb") as opened:
+        data = mmap.mmap(opened.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    data[:] = changed = os.urandom(len(data))
+    settle()
+    assert data[:] == changed

@@ -5,7 +5,6 @@ threads as in the node. While a bare block runs, a file's capture waits with the
 source the bare model keeps the source's rhythm: after 30 ms of rest an invoke takes more time than in a row, whoever asks for it.
 """
 
-import gc
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from edge_node.engine import Engine
 from edge_node.engine.cpu import CpuEngine
 from edge_node.errors import CameraError, ClosedError, EdgeNodeError
 from edge_node.health import Health
+from edge_node.memory import settle
 from edge_node.pose.estimator import Estimator
 from edge_node.sink import Sink
 from edge_node.sink.thread import SinkThread
@@ -81,7 +81,7 @@ class Loop:
     def __enter__(self) -> "Loop":
         for sink in self._sinks:
             sink.start()
-        gc.freeze()  # as the node does
+        settle()  # as the node does
         self._worker.start()
         return self
 
