@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from typing import Any
 
 import numpy as np
@@ -67,11 +68,14 @@ def why_unusable(name: str) -> str | None:
 
 
 def module_is_there(module: str) -> bool:
-    """Whether there is a module of that name; it is not imported, though its parent package is."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # a parent package is missing
-        return False
+    """Whether there is a module of that name. Nothing is imported, not even the packages it is in: those may be what is broken."""
+    package, *names = module.split(".")
+    spec = importlib.util.find_spec(package)
+    for name in names:
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        spec = PathFinder.find_spec(f"{spec.name}.{name}", spec.submodule_search_locations)
+    return spec is not None
 
 
 def _load(name: str) -> Runtime:

@@ -345,9 +345,10 @@ def test_a_process_that_cannot_be_started_is_wrong(root, tpu, monkeypatch):
     assert "the process for the Edge TPU cannot be started: No such file" in found["libedgetpu"].text
 
 
-def test_the_pycoral_of_pypi_is_told_apart(tmp_path, monkeypatch):
+@pytest.mark.parametrize("content", ["raise ImportError('cannot import name sites')", "print 'for Python 2'", ""])
+def test_the_pycoral_of_pypi_is_told_apart_whether_it_can_be_imported_or_not(tmp_path, monkeypatch, content):
     (tmp_path / "pycoral").mkdir()
-    (tmp_path / "pycoral/__init__.py").touch()
+    (tmp_path / "pycoral/__init__.py").write_text(content, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     found = {finding.part: finding for finding in examine_software(Model())}
