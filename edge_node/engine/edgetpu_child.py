@@ -57,7 +57,8 @@ def main() -> None:
     spec = json.loads(sys.argv[1])
     _die_with(spec["parent"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would delay the news of this process's death
-    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group or service; the parent decides what they mean
+    # They reach the whole group or service; the parent decides what they mean.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=spec["channel"]) as channel:
         try:

@@ -111,7 +111,7 @@ def test_a_killed_child_costs_no_square(created, health):
 
 def test_signals_for_the_whole_service_are_left_to_the_node(created, health):
     engine = created()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(engine._keeper.current.pid, number)
     assert [engine.infer([grey], shapes)[0].accelerator for _ in range(5)] == ["edgetpu"] * 5
 
