@@ -1,6 +1,7 @@
 """The processor the node runs on: how hot it is, and whether it slows itself down.
 
-Linux thermal zones everywhere; on a Raspberry Pi also its firmware's throttling bits (documented with ``vcgencmd get_throttled``).
+Linux thermal zones everywhere; on a Raspberry Pi also its firmware's throttling bits (documented with ``vcgencmd get_throttled``), or what
+is left of them: since March 2025 its kernels give only the alarm of under-voltage (raspberrypi/linux, pull request 6697).
 """
 
 from dataclasses import dataclass
@@ -9,18 +10,19 @@ from pathlib import Path
 _SYS = Path("/sys")
 _THERMAL = "class/thermal/thermal_zone0/temp"
 _THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
+_POWER_MONITOR = "bus/platform/devices/raspberrypi-hwmon/hwmon"
 _UNDER_VOLTAGE_NOW, _CAPPED_NOW, _THROTTLED_NOW, _SOFT_LIMIT_NOW = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _UNDER_VOLTAGE_SINCE_BOOT, _THROTTLED_SINCE_BOOT = 1 << 16, 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Throttling:
-    """What a Raspberry Pi's firmware says of power and heat."""
+    """What a Raspberry Pi says of power and heat; ``None``: its kernel does not tell."""
 
     under_voltage: bool
-    slowed: bool
-    under_voltage_since_boot: bool
-    slowed_since_boot: bool
+    slowed: bool | None = None
+    under_voltage_since_boot: bool | None = None
+    slowed_since_boot: bool | None = None
 
 
 def temperature_c(sys: Path = _SYS) -> float | None:
@@ -35,13 +37,18 @@ def throttling(sys: Path = _SYS) -> Throttling | None:
     try:
         bits = int(text, 16)
     except ValueError:
-        return None
+        return _under_voltage_alone(sys)
     return Throttling(
         under_voltage=bool(bits & _UNDER_VOLTAGE_NOW),
         slowed=bool(bits & (_CAPPED_NOW | _THROTTLED_NOW | _SOFT_LIMIT_NOW)),
         under_voltage_since_boot=bool(bits & _UNDER_VOLTAGE_SINCE_BOOT),
         slowed_since_boot=bool(bits & _THROTTLED_SINCE_BOOT),
     )
+
+
+def _under_voltage_alone(sys: Path) -> Throttling | None:
+    alarms = [_read(alarm) for alarm in (sys / _POWER_MONITOR).glob("hwmon*/in0_lcrit_alarm")]
+    return Throttling(under_voltage="1" in alarms) if alarms else None
 
 
 def _read(path: Path) -> str:

@@ -22,6 +22,12 @@ def test_a_machine_that_does_not_tell_has_neither(tmp_path: Path) -> None:
     assert throttling(tmp_path) is None
 
 
+@pytest.mark.parametrize(("alarm", "expected"), [("1\n", True), ("0\n", False)])
+def test_a_kernel_without_the_firmwares_bits_tells_of_under_voltage_alone(tmp_path: Path, alarm: str, expected: bool) -> None:
+    put(tmp_path, "bus/platform/devices/raspberrypi-hwmon/hwmon/hwmon2/in0_lcrit_alarm", alarm)
+    assert throttling(tmp_path) == Throttling(under_voltage=expected, slowed=None)
+
+
 @pytest.mark.parametrize(
     ("bits", "expected"),
     [

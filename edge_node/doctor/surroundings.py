@@ -126,5 +126,7 @@ def _power(throttling: soc.Throttling) -> Iterator[Finding]:
         yield wrong("power", "the processor is slowed down now", "cool it, or lower pose.max_people or camera.fps")
     elif throttling.slowed_since_boot:
         yield note("power", "the processor was slowed down since the last start", "cool it, or lower pose.max_people or camera.fps")
+    elif throttling.slowed is None:
+        yield fine("power", "no under-voltage now; this kernel does not tell of throttling (sudo vcgencmd get_throttled does)")
     else:
         yield fine("power", "no under-voltage, no throttling since the last start")

@@ -299,6 +299,16 @@ def test_a_raspberry_pis_power_is_told(doctor, root, bits, state, text):
     assert text in found["power"]["text"]
 
 
+@pytest.mark.parametrize(("alarm", "state", "text"), [("1", "wrong", "under-voltage now"), ("0", "fine", "this kernel does not tell")])
+def test_a_raspberry_pi_whose_kernel_tells_of_under_voltage_alone(doctor, root, alarm, state, text):
+    monitor = root / "sys/bus/platform/devices/raspberrypi-hwmon/hwmon/hwmon2"
+    monitor.mkdir(parents=True)
+    (monitor / "in0_lcrit_alarm").write_text(alarm)
+    found = doctor(model__accelerator="cpu")[1]
+    assert found["power"]["state"] == state
+    assert text in found["power"]["text"]
+
+
 @pytest.mark.parametrize(("source", "state"), [("picamera2", "wrong"), ("synthetic", "note")])
 def test_an_import_of_picamera2_that_never_ends_is_given_up(doctor, tmp_path, monkeypatch, source, state):
     (tmp_path / "modules").mkdir()
