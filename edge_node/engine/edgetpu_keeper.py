@@ -213,6 +213,7 @@ class Keeper:
         self._health.count(f"fallback_{reason}")
         self._health.fact("edgetpu", f"failed: {reason}")
         self._health.fact("edgetpu_output", None)
+        self._health.fact("edgetpu_last_fault_s", 0.0)  # the next look around may come only after a start that hangs for half a minute
         self._tell(f"the Edge TPU failed ({reason}{detail}); the CPU carries on")
 
     def _end(self, engine: EdgeTpuEngine, *, polite: bool) -> str:

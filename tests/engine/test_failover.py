@@ -171,6 +171,21 @@ def test_a_short_recovery_does_not_start_the_waits_afresh(created, tpu):
     assert time.monotonic() - lost_at >= 0.3
 
 
+def test_a_new_fault_is_the_last_one_from_then_on(created, tpu, health, monkeypatch):
+    monkeypatch.setattr("edge_node.engine.edgetpu_keeper.LOOK_S", 0.2)
+    engine = created()
+    tpu.control.fault = Fault.ERROR
+    engine.infer([grey], shapes)
+    wait_until(lambda: float(health.report().facts.get("edgetpu_last_fault_s", 0)) > 1)
+    wait_until(lambda: engine.accelerator == "edgetpu")
+    tpu.control.open_hangs = 1
+    tpu.control.fault = Fault.ERROR
+    engine.infer([grey], shapes)
+    wait_until(lambda: health.report().counters["fallback_error"] == 2)
+    wait_until(lambda: "accelerator" in health.problems())
+    assert health.report().facts["edgetpu_last_fault_s"] < 1
+
+
 def test_the_time_since_the_last_fault_is_known(created, tpu, health, monkeypatch):
     monkeypatch.setattr("edge_node.engine.edgetpu_keeper.LOOK_S", 0.01)
     engine = created()
