@@ -1,7 +1,9 @@
 """How often to look, and with how many inferences: by the clock of a live camera, by settings alone for a file."""
 
 import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Set
 
 from edge_node.config.models import Config
@@ -15,6 +17,8 @@ COOLING_SPAN_C = 8.0
 """So many degrees above the limit the node works as little as it ever will ..."""
 LEAST_DUTY = 0.25
 """... which is this share of the frames that it looks at when cool."""
+INTERVALS = 31
+"""Of the last so many between two looks the median is what is usual: a stream has its own rate, whatever ``camera.fps`` says."""
 LEAST_IDLE_FPS = 1 / 86_400
 """Who asks for fewer looks still gets one a day."""
 
@@ -33,6 +37,7 @@ class Pace:
         self._parallel = 1
         self._round_ms = 0.0
         self._look_was_due_ns: int | None = None
+        self._intervals_ms: deque[float] = deque(maxlen=INTERVALS)
         self._resume_ns = 0
         self._nobody = False
 
@@ -76,6 +81,8 @@ class Pace:
         """A frame was looked at: ``squares`` inferences on ``accelerators``, ``took_ms`` for all of them; ``people`` are followed."""
         # Here as for rests, what is next counts from when this look was due: the mean rate stays right although frames come when they come.
         due_ns = self._next_look_ns(config)
+        if not due_ns and not self._resume_ns and self._look_was_due_ns is not None:
+            self._intervals_ms.append((media_ns - self._look_was_due_ns) / 1e6)
         self._look_was_due_ns = max(due_ns, media_ns - _idle_interval_ns(config)) if due_ns else media_ns
         self._nobody = people == 0
         if accelerators == {self._accelerator}:  # else one failed in the midst of it, and the other did its work
@@ -94,7 +101,8 @@ class Pace:
             return
         duty = max(1 - (temperature_c - limit_c) / COOLING_SPAN_C * (1 - LEAST_DUTY), LEAST_DUTY)
         began_ns = time.monotonic_ns() - int(took_ms * 1e6)
-        interval_ns = int(max(took_ms, 1000 / config.camera.fps) / duty * 1e6)
+        usual_ms = statistics.median(self._intervals_ms) if self._intervals_ms else 1000 / config.camera.fps
+        interval_ns = int(max(took_ms, usual_ms) / duty * 1e6)
         self._resume_ns = max(self._resume_ns or began_ns, began_ns - interval_ns) + interval_ns
         self._health.problem("temperature", f"the processor is above {limit_c:g} °C: fewer frames are looked at until it has cooled down")
 

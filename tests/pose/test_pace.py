@@ -121,6 +121,26 @@ def test_a_hot_processor_looks_at_fewer_frames_however_quick_the_model_is(took_m
     assert wanted == pytest.approx(300 * share, abs=4)
 
 
+@pytest.mark.parametrize("camera_fps", [5, 10, 60])
+def test_a_hot_processor_looks_at_fewer_frames_whatever_the_cameras_own_rate(camera_fps, monkeypatch):
+    """A stream's, which may be another one than ``camera.fps``; some looks before were further apart, nobody was in view."""
+    now_ns = [10**9]
+    monkeypatch.setattr("time.monotonic_ns", lambda: now_ns[0])
+    health = Health()
+    pace = Pace(health, live=True)
+    wanted = 0
+    for number in range(400):
+        now_ns[0] = 2 * 10**9 + number * 10**9 // camera_fps
+        if pace.wants(now_ns[0], config(idle_fps=1.0)):
+            wanted += number >= 100
+            media_ns = now_ns[0]
+            now_ns[0] += 10**6
+            looked(pace, media_ns, took_ms=1.0, people=int(number >= 50), idle_fps=1.0)
+        if number == 99:
+            health.fact("soc_temperature_c", 90.0)
+    assert wanted == pytest.approx(300 / 4, abs=4)
+
+
 def test_a_file_never_rests():
     health = Health()
     health.fact("soc_temperature_c", 100.0)
