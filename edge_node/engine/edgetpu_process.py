@@ -183,8 +183,7 @@ class ChildProcess:
     def _set_deadline(self, deadline_s: float) -> None:
         """Above 0. The kernel's timeout, for Python's own is two more system calls an answer, 0.007 to 0.02 ms after an invoke's rest."""
         if deadline_s != self._deadline_s:
-            whole_s = int(deadline_s)
-            timeval = struct.pack("@ll", whole_s, round((deadline_s - whole_s) * 1e6))
+            timeval = struct.pack("@ll", *divmod(round(deadline_s * 1e6), 1_000_000))
             self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
             self._deadline_s = deadline_s
 

@@ -397,6 +397,11 @@ def test_the_weighting_is_taken_only_where_it_fits(compiled_model):
     assert dataclasses.asdict(model)["needs_runtime"] == 12
 
 
+def test_a_deadline_a_hair_below_a_second_is_kept_like_any_other(engine):
+    with pytest.raises(EdgeTpuError, match="no answer within 1000 ms"):
+        engine._child.answer(0.9999997)  # nothing was asked
+
+
 def test_the_deadline_follows_the_slowest_recent_invoke_within_its_bounds():
     deadline = Deadline(0.007)
     assert deadline.seconds == edgetpu.SHORTEST_DEADLINE_S
