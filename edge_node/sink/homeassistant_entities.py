@@ -160,7 +160,7 @@ def _diagnostics(config: Config) -> Iterator[tuple[str, Entity]]:
     runs_it = {"name": "Accelerator", "icon": "mdi:chip", "device_class": "enum", "options": ["cpu", "edgetpu"]}
     yield "accelerator", {"platform": "sensor", **runs_it, "value_template": "{{ value_json.accelerator }}", **health}
     problem = {"platform": "binary_sensor", "device_class": "problem"}
-    slowed = "{{ 'ON' if value_json.facts.throttled | default(false) else 'OFF' }}"
+    slowed = "{{ {true: 'ON', false: 'OFF'}.get(value_json.facts.throttled | default(None)) }}"  # None: unknown
     yield "throttled", {"name": "Throttled", "value_template": slowed, **problem, **health}
     for part, name in (("camera", "Camera"), ("accelerator", "Accelerator")):
         yield (
