@@ -96,7 +96,7 @@ def _udev_rule(root: Path) -> Finding:
         for rule in sorted((root / folder).glob("*.rules")):
             if "1a6e" in _text(rule):
                 return fine("udev", f"/{rule.relative_to(root)}")
-    return note("udev", "no rule for the stick: only root may open it", "sudo apt install --reinstall libedgetpu1-std, or docs/edge-tpu.md")
+    return note("udev", "no rule for the stick: only root may open it", "put the one of docs/edge-tpu.md there")
 
 
 def _text(rule: Path) -> str:

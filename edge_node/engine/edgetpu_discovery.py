@@ -20,10 +20,7 @@ PCI_ID = ("0x1ac1", "0x089a")
 USB3_MBPS = 5000.0
 TRIP_POINTS = 3
 
-UDEV_ADVICE = (
-    "sudo usermod -aG plugdev $USER (then log in again), and the udev rule of the libedgetpu package: "
-    "sudo apt install --reinstall libedgetpu1-std && sudo udevadm control --reload && sudo udevadm trigger"
-)
+UDEV_ADVICE = "sudo usermod -aG plugdev $USER (then log in again), with the udev rule of docs/edge-tpu.md"
 APEX_ADVICE = "sudo groupadd -f apex && sudo usermod -aG apex $USER (then log in again), with the udev rule of docs/edge-tpu.md"
 SERVICE_ADVICE = (
     "sudo systemd-sysusers edge-node.conf && sudo udevadm control --reload && sudo udevadm trigger && sudo systemctl restart edge-node"

@@ -65,6 +65,13 @@ def test_a_udev_rule_that_cannot_be_read_is_passed_over(doctor, root):
     assert doctor()[1]["udev"]["text"] == "/lib/udev/rules.d/60-libedgetpu1-std.rules"
 
 
+def test_a_udev_rule_that_is_missing_is_to_be_put_there(doctor, root):
+    usb_stick(root)
+    (root / "lib/udev/rules.d/60-libedgetpu1-std.rules").unlink()
+    found = doctor()[1]["udev"]
+    assert (found["state"], found["advice"]) == ("note", "put the one of docs/edge-tpu.md there")
+
+
 @pytest.mark.parametrize(("accelerator", "code", "state"), [("edgetpu", 1, "wrong"), ("auto", 0, "note")])
 def test_no_stick_is_wrong_only_where_one_is_asked_for(doctor, tpu, accelerator, code, state):
     tpu.control.present = 0
