@@ -26,7 +26,7 @@ SERVICE_ADVICE = (
     "sudo systemd-sysusers edge-node.conf && sudo udevadm control --reload && sudo udevadm trigger && sudo systemctl restart edge-node"
 )
 """The service's groups and the udev rules are those of the package, or of systemd/install.sh."""
-DRIVER_ADVICE = "install the driver: sudo apt install gasket-dkms, then restart"
+DRIVER_ADVICE = "install gasket-dkms as docs/edge-tpu.md has it, then restart"
 PCI_ADVICE = "look whether it sits well in its slot and PCIe is switched on (lspci -d 1ac1:089a shows it), then restart"
 REPLUG_ADVICE = "unplug the stick, wait 5 s, plug it in again"
 USB_FAULT_ADVICE = f"another port and cable, its own power; or {REPLUG_ADVICE}"

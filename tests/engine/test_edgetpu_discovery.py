@@ -92,7 +92,7 @@ def test_a_hot_module_gets_advice(root):
 
 def test_a_module_without_driver_is_named(root):
     pci_module(root, driver=False)
-    assert "no driver: install the driver: sudo apt install gasket-dkms" in str(why_absent(find_hardware(root), "pci"))
+    assert "no driver: install gasket-dkms as docs/edge-tpu.md has it" in str(why_absent(find_hardware(root), "pci"))
 
 
 def test_the_wrong_kind_is_said(root):
