@@ -25,12 +25,17 @@ class ZoneMap:
     def __init__(self, zones: Sequence[Zone], width_px: int, height_px: int) -> None:
         self.names = tuple(zone.name for zone in zones)
         size = np.array([width_px, height_px], np.float32)
+        self._width_px, self._height_px = float(width_px), float(height_px)
         self._outlines = [np.array(zone.polygon, np.float32) * size for zone in zones]
         self._margin_px = MARGIN * float(np.hypot(width_px, height_px))
 
     def inside(self, foot_px: Point, before: Sequence[bool]) -> list[bool]:
-        """For each zone whether the point is inside; for those where it was ``before``, with the margin."""
-        depths_px = (cv2.pointPolygonTest(outline, foot_px, measureDist=True) for outline in self._outlines)
+        """For each zone whether the point is inside; for those where it was ``before``, with the margin.
+
+        No zone can be drawn beyond the frame, so a point out there is taken to be where the frame ends.
+        """
+        at_px = min(max(foot_px[0], 0.0), self._width_px), min(max(foot_px[1], 0.0), self._height_px)
+        depths_px = (cv2.pointPolygonTest(outline, at_px, measureDist=True) for outline in self._outlines)
         return [depth >= (-self._margin_px if was else 0.0) for depth, was in zip(depths_px, before, strict=True)]
 
 

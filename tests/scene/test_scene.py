@@ -135,6 +135,13 @@ def test_hips_place_a_person_whose_feet_are_hidden() -> None:
     assert [e.kind for o in watch(film(lambda _t: cut, 2), with_zones(low)) for e in o.events] == ["presence"]
 
 
+@pytest.mark.parametrize("feet", [(0.25, 1.2), (-0.01, 0.9)])
+def test_feet_out_of_the_picture_stand_in_the_zone_that_reaches_its_edge(feet: tuple[float, float]) -> None:
+    cut_off = [replace(STANDING, feet=feet).person()]
+    events = [e for o in watch(film(lambda _t: cut_off, 2), with_zones(LEFT_HALF)) for e in o.events if isinstance(e, ZoneEvent)]
+    assert [(e.kind, e.zone) for e in events] == [("zone_entered", "left")]
+
+
 def test_new_zones_take_effect_at_once() -> None:
     scene = Scene()
     watch(film(lambda _t: [at(0.2)], 2), Config(), scene)
