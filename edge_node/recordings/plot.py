@@ -1,6 +1,5 @@
 """Recordings and bench results as diagrams. Needs matplotlib, the extra ``plot``."""
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing_extensions import TypedDict
 from edge_node.config.models import Smoothing
 from edge_node.errors import RecordingError, UsageError
 from edge_node.filesystem import is_file
+from edge_node.pose.similarity import side_of
 from edge_node.pose.skeleton import INDEX
 from edge_node.pose.smoothing import BodyFilter
 from edge_node.recordings.output import whole_file
@@ -35,8 +35,8 @@ Measured = Annotated[float, Field(ge=0, le=1e9)]
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One person of a recording: ``seconds`` [n] since its start, ``keypoints_px`` float32 [n, 17, 3], ``sizes_px`` [n]: roots of the
-    boxes' areas.
+    """One person of a recording: ``seconds`` [n] since its start, ``keypoints_px`` float32 [n, 17, 3], ``sizes_px`` [n]: the longer
+    sides of the boxes.
     """
 
     person: int
@@ -154,8 +154,9 @@ def _keypoints_px(message: Pose, person: PosePerson) -> NDArray[np.float32]:
 
 
 def _size_px(message: Pose, person: PosePerson) -> float:
+    width, height = message["width"], message["height"]
     x0, y0, x1, y1 = person["box"]
-    return max(1.0, math.sqrt(max(0.0, x1 - x0) * message["width"] * max(0.0, y1 - y0) * message["height"]))
+    return side_of((x0 * width, y0 * height, x1 * width, y1 * height))
 
 
 def _smoothed(track: Track, settings: Smoothing) -> NDArray[np.float32]:

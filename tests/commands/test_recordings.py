@@ -28,8 +28,10 @@ from websockets.sync.client import connect
 
 from edge_node.cli import main
 from edge_node.commands.replay import _on_one_time_line, _paced
+from edge_node.config.models import Smoothing
 from edge_node.errors import SinkError
 from edge_node.local_broker import local_broker, mosquitto
+from edge_node.recordings.plot import _smoothed, _track
 from edge_node.recordings.read import people_of, read_recording
 from edge_node.recordings.render import write_all
 from edge_node.sink import homeassistant
@@ -664,6 +666,16 @@ def test_plot_of_a_recording(tmp_path, recording, suffix):
     text = output.read_bytes()
     assert text.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
     assert len(text) > 10_000
+
+
+def test_plot_smooths_as_the_node_does(tmp_path, shared):
+    for name, raw in (("raw", ["--raw"]), ("published", [])):
+        words = ["record", tmp_path / name, *raw, "--source", shared.clips / "squats.mp4", "--set", f"model.directory={shared.models}"]
+        assert main([str(word) for word in words]) == 0
+    raw, published = (_track(list(read_recording(tmp_path / name)), 1) for name in ("raw", "published"))
+    apart_px = np.abs(_smoothed(raw, Smoothing()) - published.keypoints_px[..., :2])[10:]  # a recording does not tell of a rough first look
+    assert apart_px.max() < 0.2
+    assert np.abs(raw.keypoints_px - published.keypoints_px)[10:].max() > 5
 
 
 def test_plot_never_replaces_what_it_reads(tmp_path, recording, capsys):
