@@ -182,11 +182,12 @@ def _people(document: dict[str, Any], file: Path) -> dict[Id, list[Annotation]]:
 
 
 def _person_category(document: dict[str, Any], file: Path) -> tuple[Any, list[int]]:
-    """The id of the category of people, and where in its keypoints each of COCO's stands."""
+    """The id of the category of people, and where in its keypoints each of COCO's stands: the one named person, else number 1."""
     categories = document.get("categories")
-    for index, category in enumerate(categories if isinstance(categories, list) else []):
-        if isinstance(category, dict) and category.get("name") == "person":
-            return category.get("id"), _order(category.get("keypoints"), f"{file}: categories[{index}].keypoints")
+    known = [(i, c) for i, c in enumerate(categories if isinstance(categories, list) else []) if isinstance(c, dict)]
+    named = [(i, c) for i, c in known if str(c.get("name")).casefold() == "person"]
+    for index, category in named or [(i, c) for i, c in known if c.get("id") == 1]:
+        return category.get("id"), _order(category.get("keypoints"), f"{file}: categories[{index}].keypoints")
     return 1, list(range(KEYPOINTS))
 
 

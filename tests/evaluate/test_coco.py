@@ -38,11 +38,12 @@ def test_absent_values_are_taken_as_coco_means_them(tmp_path):
     assert person.area_px == 40 * 60
 
 
-def test_keypoints_named_in_another_order_are_put_into_that_of_coco(tmp_path):
+@pytest.mark.parametrize(("category_id", "called"), [(4, "person"), (4, "Person"), (1, "human")])
+def test_keypoints_named_in_another_order_are_put_into_that_of_coco(tmp_path, category_id, called):
     names = [name.replace("_", " ").title() for name in skeleton.KEYPOINTS]
     backwards = [value for joint in reversed(range(17)) for value in KEYPOINTS[3 * joint : 3 * joint + 3]]
-    category = {"id": 4, "name": "person", "keypoints": names[::-1]}
-    folder = written(tmp_path, [{"image_id": 7, "category_id": 4, "keypoints": backwards}], categories=[category])
+    category = {"id": category_id, "name": called, "keypoints": names[::-1]}
+    folder = written(tmp_path, [{"image_id": 7, "category_id": category_id, "keypoints": backwards}], categories=[category])
     assert read_coco(folder).pictures[0].people[0].keypoints_px.ravel().tolist() == KEYPOINTS
 
 
