@@ -18,6 +18,8 @@ from edge_node.filesystem import is_file, is_folder
 
 Pixels = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 """A place in the frame, or well out of it."""
+FPS = 30.0
+"""Of pictures, and of a video that does not tell, where the file does not say."""
 
 
 class _Part(BaseModel):
@@ -46,7 +48,7 @@ class ClipFile(_Part):
 
     v: Literal[1] = 1
     name: str | None = None
-    fps: float = Field(30.0, ge=0.001, le=1000)
+    fps: float | None = Field(None, ge=0.001, le=1000)
     video: str | None = None
     images: str | None = None
     frames: list[ClipFrame] = Field(min_length=1)
@@ -63,7 +65,13 @@ class Clip:
 
     @property
     def fps(self) -> float:
-        return self._clip.fps
+        """Where the file does not say, that of the video. Raises ``AnnotationError`` when it cannot be read."""
+        if self._clip.fps is not None or self._clip.video is None:
+            return self._clip.fps or FPS
+        capture = _opened(self._file.parent / self._clip.video)
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        capture.release()
+        return rate if 0 < rate < 1000 else FPS
 
     def frames(self) -> Iterator[TrueFrame]:
         """Raises ``AnnotationError`` when the pictures cannot be read or are fewer than the frames annotated, and
@@ -125,9 +133,7 @@ def _person(person: ClipPerson) -> TruePerson:
 
 
 def _video_images(path: Path) -> Iterator[Image]:
-    capture = cv2.VideoCapture(name_of_video(path, AnnotationError)) if is_file(path, AnnotationError) else None
-    if capture is None or not capture.isOpened():
-        raise AnnotationError(f"{path}: not a readable video")
+    capture = _opened(path)
     try:
         while True:
             ok, image = capture.read()
@@ -136,3 +142,10 @@ def _video_images(path: Path) -> Iterator[Image]:
             yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     finally:
         capture.release()
+
+
+def _opened(path: Path) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(name_of_video(path, AnnotationError)) if is_file(path, AnnotationError) else None
+    if capture is None or not capture.isOpened():
+        raise AnnotationError(f"{path}: not a readable video")
+    return capture

@@ -34,9 +34,10 @@ def follow(sequence: TrueSequence, engine: Engine, settings: Settings) -> list[S
     Raises ``AnnotationError`` and ``EngineError``.
     """
     estimator = Estimator(engine, settings, Health())
+    fps = sequence.fps
     frames = []
     for index, frame in enumerate(sequence.frames()):
-        media_ns = round(index / sequence.fps * 1e9)
+        media_ns = round(index / fps * 1e9)
         people = estimator.process(Frame(frame.image, index, media_ns, media_ns, media_ns / 1e9))
         frames.append(scored(frame, _found(people), len(people.regions)))
     return frames

@@ -60,6 +60,13 @@ def test_a_video_gives_its_frames(shared, tmp_path):
     assert [frame.image.shape for frame in Clip(file).frames()] == [(1280, 720, 3)] * 3
 
 
+def test_a_clip_that_does_not_say_its_rate_has_that_of_its_video_and_pictures_have_thirty(shared, tmp_path):
+    video = str((shared.clips / "squats.mp4").resolve())
+    assert Clip(write(tmp_path, {"video": video, "frames": frames()})).fps == 5
+    assert Clip(write(tmp_path, {"video": video, "fps": 7, "frames": frames()})).fps == 7
+    assert Clip(write(tmp_path, {"images": "frames", "frames": frames()})).fps == 30
+
+
 def test_a_folder_stands_for_all_its_clips(tmp_path):
     write(tmp_path, {"images": "frames", "frames": frames()})
     (tmp_path / "another.json").write_text((tmp_path / "clip.json").read_text())
