@@ -106,10 +106,13 @@ def _own_overrides(arguments: argparse.Namespace) -> list[str]:
 
 def _stills(arguments: argparse.Namespace, settings: Settings, engine: Engine) -> tuple[Report, str]:
     coco = _coco(arguments)
+    pictures = coco.pictures[: arguments.limit]
+    if not any(person.labelled and not person.crowd for picture in pictures for person in picture.people):
+        print("nobody in these pictures has labelled keypoints: no figure can be had", file=sys.stderr)
     pose = settings.current.pose
     protocol = arguments.protocol or "people"
     budget = pose.max_inferences or DEFAULT_INFERENCES[protocol]
-    measured = run_protocol(protocol, coco.pictures[: arguments.limit], engine, budget, _show_progress, pose=pose)
+    measured = run_protocol(protocol, pictures, engine, budget, _show_progress, pose=pose)
     _notice(measured.skipped)
     found = (measured, engine.description, len(coco.missing))
     return stills_json(*found), describe_stills(*found)

@@ -77,6 +77,17 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_said(shared, some_picture
     assert f"left out: {broken}: not a readable picture" in done.stderr
 
 
+def test_annotations_without_keypoints_give_no_figures_and_that_is_said(shared, some_pictures, tmp_path):
+    document = json.loads((some_pictures / "person_keypoints.json").read_text())
+    boxes = [{key: entry[key] for key in ("image_id", "category_id", "bbox", "area", "iscrowd")} for entry in document["annotations"]]
+    (tmp_path / "instances.json").write_text(json.dumps(document | {"annotations": boxes}))
+    words = ("--coco", some_pictures, "--annotations", tmp_path / "instances.json", "--limit", 1, "--max-inferences", 1)
+    done = evaluate("--model", shared.models / MODEL, "--set", "model.threads=1", "--json", *words)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["people"], report["ap"]) == (0, 0, None)
+    assert "nobody in these pictures has labelled keypoints: no figure can be had" in done.stderr
+
+
 def test_a_table_is_printed_for_people_to_read(shared, some_pictures):
     done = evaluate(
         "--model", shared.models / MODEL, "--set", "model.threads=1", "--coco", some_pictures, "--limit", 2, "--max-inferences", 1
