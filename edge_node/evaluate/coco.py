@@ -94,8 +94,8 @@ def read_coco(folder: Path, annotations: Path | None = None) -> CocoSet:
 
     ``annotations`` is a COCO keypoint file; without one it is looked for where ``ANNOTATION_FILES`` says. Absent values are
     taken as COCO means them: ``iscrowd`` 0, ``num_keypoints`` counted, ``bbox`` around the labelled keypoints, ``area``
-    that of the box. Keypoints that the category of people names in another order than COCO's are put into COCO's. Raises
-    ``AnnotationError`` with one line when the file cannot be used or no picture is there.
+    that of the box; so are a box and an area of nothing. Keypoints that the category of people names in another order than COCO's are
+    put into COCO's. Raises ``AnnotationError`` with one line when the file cannot be used or no picture is there.
     """
     if not is_folder(folder, AnnotationError):
         raise AnnotationError(f"{folder}: no such folder; expected one with images/ and {ANNOTATION_FILES[0]}")
@@ -236,8 +236,10 @@ def _annotation(entry: dict[str, Any], order: list[int], where: str) -> Annotati
         if width < 0 or height < 0:
             raise AnnotationError(f"{where}.bbox: expected x, y, width, height; found a width or height below 0")
         box = (x, y, x + width, y + height)
+    if box[0] == box[2] and box[1] == box[3]:
+        box = box_around(keypoints)
     area = entry.get("area")
-    if area is None:
+    if area is None or area == 0:  # tools that know keypoints only write 0; nothing would be like somebody of that size
         area = (box[2] - box[0]) * (box[3] - box[1])
     if not isinstance(area, int | float):
         raise AnnotationError(f"{where}.area: expected a number, found {shown(area)}")

@@ -29,8 +29,9 @@ def test_the_shared_set_is_read_whole(shared):
     assert sum(person.measurable for person in people) == 262
 
 
-def test_absent_values_are_taken_as_coco_means_them(tmp_path):
-    coco = read_coco(written(tmp_path, [{"image_id": 7, "category_id": 1, "keypoints": KEYPOINTS}]))
+@pytest.mark.parametrize("written_as_zero", [{}, {"area": 0}, {"area": 0.0, "bbox": [0, 0, 0, 0]}])
+def test_absent_values_are_taken_as_coco_means_them(tmp_path, written_as_zero):
+    coco = read_coco(written(tmp_path, [{"image_id": 7, "category_id": 1, "keypoints": KEYPOINTS} | written_as_zero]))
     (person,) = coco.pictures[0].people
     assert person.labelled == 3
     assert not person.crowd
