@@ -108,7 +108,7 @@ def program(tmp_path: Path, shared: Shared) -> Program:
         ("camera:\n  fps: -1\n", "edge-node.yaml:2:3: camera.fps: should be greater than or equal to 0.001, not -1"),
         ("camera:\n  width: 640\n   height: 480\n", "edge-node.yaml:3:10: not valid YAML: mapping values are not allowed"),
         ("model:\n  accelerator: tpu\n", "edge-node.yaml:2:3: model.accelerator: 'tpu' is not one of 'auto', 'edgetpu' or 'cpu'"),
-        ("mqtt:\n  password: secret\n", "edge-node.yaml:2:3: mqtt.password: unknown key"),
+        ("mqtt:\n  password: secret\n", "edge-node.yaml:2:3: mqtt.password: is no key; give it in EDGE_NODE_MQTT_PASSWORD"),
     ],
 )
 def test_a_mistake_in_the_file_is_told_with_its_place(program: Program, tmp_path: Path, text: str, expected: str) -> None:

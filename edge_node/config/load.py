@@ -27,8 +27,14 @@ _TOO_DEEP = "nested too deeply or too often"
 _MAX_NODES = 20_000
 """More than any configuration needs: 32 zones of 64 corners have 6,272 values."""
 
+_SECRETS = frozenset({"mqtt.password", "camera.username", "camera.password", "web.token"})
+"""Keys that many would expect. Each is a name for ``paths.secret``: what is read, copied and shown is to hold none of them."""
+
 _NO_VALUE = (yaml.YAMLError, ValueError, LookupError, AttributeError)
 """What PyYAML raises; all but the first from values that do not fit their tag, such as ``!!bool 3``."""
+
+_REMEDIES = {"\t": "; indent with spaces, not tabs"} | {c: f" with {c}; put the value in quotes" for c in "@`%"}
+"""By the character at which YAML stops."""
 
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -120,13 +126,14 @@ def parse_value(text: str) -> Any:
     except UnicodeEncodeError:
         raise ValueError(NOT_UTF8) from None
     except _NO_VALUE as error:
-        raise ValueError(f"cannot be read as YAML: {_said(error)}") from None
+        raise ValueError(f"cannot be read as YAML: {_said(error, text)}") from None
 
 
-def _said(error: Exception) -> str:
-    """What YAML finds wrong, in one line and without a place."""
+def _said(error: Exception, text: str = "") -> str:
+    """What YAML finds wrong with ``text``, in one line and without a place."""
     if isinstance(error, yaml.MarkedYAMLError):
-        return str(error.problem or error.context)
+        at = error.problem_mark.index if error.problem_mark else len(text)
+        return f"{error.problem or error.context}{_REMEDIES.get(text[at : at + 1], '')}"
     if isinstance(error, LookupError | AttributeError):
         return "is not what its tag says"
     return str(error).splitlines()[0]
@@ -178,7 +185,7 @@ def _read_file(path: Path, source: _Source) -> None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise ConfigError([f"{where}: not valid YAML: {_said(error)}"]) from None
+        raise ConfigError([f"{where}: not valid YAML: {_said(error, text)}"]) from None
     except yaml.YAMLError as error:
         raise ConfigError([f"{path}: not valid YAML: {_said(error)}"]) from None
     if root is None or root.tag == NULL_TAG:  # nothing at all, or nothing but comments below a ---
@@ -256,7 +263,7 @@ def _dotted(loc: Loc) -> str:
 def _reason(error: ErrorDetails) -> str:
     kind, context, given = error["type"], error.get("ctx", {}), error["input"]
     if kind == "extra_forbidden":
-        return suggest(str(error["loc"][-1]), _siblings(error["loc"]))
+        return _elsewhere(_dotted(error["loc"])) or suggest(str(error["loc"][-1]), _siblings(error["loc"]))
     if kind == "missing":
         return "is missing"
     if kind == "literal_error":
@@ -268,6 +275,13 @@ def _reason(error: ErrorDetails) -> str:
     wanted = "should be a section of keys" if kind == "model_type" else _SUBJECT.sub("should", error["msg"])
     told = kind in ("too_short", "too_long")  # of a list: it says by itself how long that is
     return wanted.replace(" after validation", "") if told else f"{wanted}, not {shown(given)}"
+
+
+def _elsewhere(key: str) -> str | None:
+    """Where to give what ``key`` stands for, if that is a secret."""
+    if key not in _SECRETS:
+        return None
+    return f"is no key; give it in EDGE_NODE_{key.upper().replace('.', '_')} or the systemd credential edge-node.{key.replace('.', '-')}"
 
 
 def _siblings(loc: Loc) -> list[str]:

@@ -6,6 +6,7 @@
 A key marked ``live`` takes effect on the next frame; every other key needs a restart of the node.
 """
 
+import ipaddress
 import re
 import socket
 from typing import Annotated, Any, Literal
@@ -206,10 +207,24 @@ class MqttSpool(Section):
     max_age_s: float = Field(604_800.0, gt=0, description="Age limit in seconds; older ones are not delivered any more.")
 
 
+def _host_alone(value: str) -> str:
+    if re.search(r"[\s/:@\[\]]", value):
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            hint = "a port goes into port, a user name into mqtt.username, mqtts:// is mqtt.tls.enabled"
+            raise ValueError(f"should be a host name or address and nothing else, such as broker.local; {hint}") from None
+    return value
+
+
+BrokerHost = Annotated[str, AfterValidator(_host_alone)]
+"""Not ``mqtt://host`` or ``host:1883``, as other programs want it: these would be looked up as a name."""
+
+
 class Broker(Section):
     """One broker of a list."""
 
-    host: str = Field(min_length=1, description="Host name or address.")
+    host: BrokerHost = Field(min_length=1, description="Host name or address.")
     port: int = Field(1883, ge=1, le=65_535, description="TCP port.")
 
 
@@ -217,7 +232,7 @@ class Mqtt(Section):
     """The broker, and what is sent there. The password: systemd credential edge-node.mqtt-password, or EDGE_NODE_MQTT_PASSWORD."""
 
     enabled: bool = Field(True, description="Publish over MQTT.")
-    host: str = Field("localhost", min_length=1, description="Broker's host name or address.")
+    host: BrokerHost = Field("localhost", min_length=1, description="Broker's host name or address.")
     port: int = Field(1883, ge=1, le=65_535, description="Broker's TCP port; 8883 is usual with TLS.")
     fallback_brokers: list[Broker] = Field(default_factory=list, description="Brokers tried in turn when the first is away.")
     username: MqttText | None = Field(None, description="User name at the broker.")

@@ -69,6 +69,9 @@ def test_an_override_may_go_into_a_nested_section() -> None:
         ("model:\n  device: usb:\u0661\n", "2:3: model.device: 'usb:\u0661' does not have the form"),
         ("camera:\n  fps: 10\n  fps: 20\n", "3:3: camera.fps: stands twice; keep one of them"),
         ("camera: [1, 2\n", "not valid YAML"),
+        ("camera:\n\tfps: 10\n", "2:1: not valid YAML: found character that cannot start any token; indent with spaces, not tabs"),
+        ("camera:\n  fps: 10\n\tloop: true\n", "3:1: not valid YAML: found a tab character that violates indentation; indent with spaces"),
+        ("mqtt:\n  username: @é\n", "2:13: not valid YAML: found character that cannot start any token with @; put the value in quotes"),
         ("- a\n", "1:1: expected sections such as camera: and mqtt:, found a list"),
         (
             "state:\n  zones:\n  - name: bed\n    polygon: [[0, 0], [2, 0], [1, 1]]\n",
@@ -103,6 +106,14 @@ def test_an_override_may_go_into_a_nested_section() -> None:
         ("camera:\n  loop: !!bool 3\n", "2:3: camera.loop: is not what its tag says"),
         ('web:\n  host: "a\\0b"\n', "2:3: web.host: no text may have the character NUL in it"),
         ("node:\n  name: my node\n", "2:3: node.name: 'my node' does not have the form"),
+        ("mqtt:\n  host: mqtt://broker\n", "2:3: mqtt.host: should be a host name or address and nothing else"),
+        ("mqtt:\n  host: broker:1883\n", "2:3: mqtt.host: should be a host name or address and nothing else"),
+        ("mqtt:\n  host: '[::1]'\n", "2:3: mqtt.host: should be a host name or address and nothing else"),
+        ("mqtt:\n  host: 'broker '\n", "2:3: mqtt.host: should be a host name or address and nothing else"),
+        ("mqtt:\n  fallback_brokers: [{host: me@b2}]\n", "2:23: mqtt.fallback_brokers.0.host: should be a host name or address"),
+        ("mqtt:\n  password: x\n", "2:3: mqtt.password: is no key; give it in EDGE_NODE_MQTT_PASSWORD or the systemd credential"),
+        ("camera:\n  password: x\n", "give it in EDGE_NODE_CAMERA_PASSWORD or the systemd credential edge-node.camera-password"),
+        ("web:\n  token: x\n", "give it in EDGE_NODE_WEB_TOKEN or the systemd credential edge-node.web-token"),
         ("mqtt:\n  protocol: 4\n", "2:3: mqtt.protocol: 4 is not one of 'auto', '5' or '3.1.1'"),
         ("mqtt:\n  tls:\n    alpn: ['']\n", "3:12: mqtt.tls.alpn.0: '' does not have the form"),
         ("mqtt:\n  tls:\n    alpn: [é]\n", "3:12: mqtt.tls.alpn.0: 'é' does not have the form"),
@@ -117,6 +128,11 @@ def test_an_override_may_go_into_a_nested_section() -> None:
 def test_a_mistake_is_told_with_line_column_and_key(tmp_path: Path, text: str, expected: str) -> None:
     file = write(tmp_path, text)
     assert any(problem.startswith(f"{file}:") and expected in problem for problem in problems(file))
+
+
+@pytest.mark.parametrize("host", ["broker.local", "10.0.0.2", "::1", "fe80::1%eth0", "my_broker", "süd.example"])
+def test_a_broker_is_named_by_its_host_alone(host: str) -> None:
+    assert load(None, {}, [f"mqtt.host='{host}'"]).mqtt.host == host
 
 
 def test_the_mqtt_version_5_may_be_written_as_the_number_it_is_to_yaml(tmp_path: Path) -> None:
