@@ -113,10 +113,10 @@ class MqttSink:
     def finish(self, drain: bool) -> None:
         """Deliver what is at hand, say goodbye; what was not acknowledged stays in the spool."""
         if drain:
-            self._wait_until(self._all_delivered, float("inf") if self._lossless else DRAIN_S)
+            self._wait_until(lambda: self._all_delivered() or self._stop_waiting.is_set(), float("inf") if self._lossless else DRAIN_S)
         for speaker in self._speakers:
             self._say(speaker.finish())
-        if self._session is not None:
+        if self._session is not None:  # also when being stopped: a broker that cannot hand over its answer speaks the will
             self._wait_until(lambda: not self._direct and len(self._outbox) == 0, GOODBYE_S)
         self._link.stop(GOODBYE_S)
         self._outbox.close()
@@ -239,7 +239,7 @@ class MqttSink:
 
     def _wait_until(self, done: Callable[[], bool], timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
-        while not done() and time.monotonic() < deadline_s and not self._stop_waiting.is_set():
+        while not done() and time.monotonic() < deadline_s:
             time.sleep(0.002)
             self._waiting()
             self._keep_up()

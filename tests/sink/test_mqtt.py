@@ -70,6 +70,22 @@ def test_a_clean_stop_says_so_and_a_death_is_told_by_the_broker(broker, ear_at, 
     assert will["boot"] == ear.of("status")[2].json["boot"]
 
 
+def test_a_node_that_stops_goes_once_a_slow_broker_has_taken_its_goodbye(broker, ear_at, sender):
+    ear = ear_at(broker.port)
+    node = sender(f"mqtt.port={broker.port}")
+    wait_for(lambda: states(ear) == ["online"])
+    broker.freeze()
+    ear.client.publish(f"{NODE}/set/mqtt.max_rate_hz", b"5")  # a broker that cannot hand this over speaks the will
+    thaw = threading.Timer(GOODBYE_S / 4, broker.thaw)
+    thaw.start()
+    node.stop(drain=False)
+    thaw.join()
+    wait_for(lambda: "offline" in states(ear))
+    ear.client.publish(f"{NODE}/status", b'{"state": "heard"}', qos=1)
+    wait_for(lambda: states(ear)[-1] == "heard")
+    assert [h.json.get("reason") for h in ear.of("status") if h.json["state"] == "offline"] == ["stopped"]
+
+
 def test_a_node_that_ends_because_a_thread_failed_does_not_say_that_it_was_stopped(broker, ear_at, sender):
     ear = ear_at(broker.port)
     node = sender(f"mqtt.port={broker.port}")
