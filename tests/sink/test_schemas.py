@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 from edge_node.sink.schemas import asyncapi, json_schemas
-from tests.sink.parts import wait_for
+from tests.sink.parts import publish_raw, wait_for
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("@asyncapi/parser@3.6.3", "mqtt@5.14.1")
@@ -147,6 +147,9 @@ def run_and_read(command, folder, ready, sender, port):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not any(ready in line for line in lines):
         node.run(0.2, 30)
+    publish_raw(port, b"edge_node/v1/renamed/status", b"")
+    node.run(1.0, 30)
+    assert process.poll() is None, "it ended at a message that takes away a retained one"
     process.kill()
     process.wait()
     return [line.rstrip() for line in lines]
