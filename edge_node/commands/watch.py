@@ -71,7 +71,9 @@ def screen(nodes: Iterable[NodeView], width: int) -> str:
 
 
 def summary(node: NodeView) -> dict[str, Any]:
-    """One node as JSON has it."""
+    """One node as JSON has it. What a broker keeps of one that is gone says nothing of now."""
+    if node.status is not None and not node.online:
+        node = NodeView(node.name, node.heard_s, node.status)
     health, state = node.health, node.state
     return {
         "node": node.name,

@@ -268,6 +268,18 @@ def test_the_number_of_people_is_of_the_poses_only_while_they_come(broker, sende
     assert "score" not in watch.screen([view], 200)
 
 
+def test_nobody_is_shown_before_a_node_that_is_gone(broker, sender, capsys):
+    node = sender(f"mqtt.port={broker.port}", "state.presence_on_s=0.1")
+    node.online()
+    node.run(1.5, 30, persons=2)
+    node.stop()
+    code, text = watch_once(broker.port, capsys, "--json")
+    assert code == 1
+    (said,) = json.loads(text)
+    assert (said["state"], said["fps"], said["people"], said["accelerator"], said["posture"]) == ("offline", None, None, None, None)
+    assert watch_once(broker.port, capsys)[1].splitlines()[1].split() == ["n1", "offline", "-", "0.0", "-", "-"]
+
+
 def test_what_anybody_sends_cannot_give_orders_to_the_terminal(broker, ear_at, capsys, caplog):
     evil = "\x1b]0;title\x07\x9b2J\r\n\u202e"
     problems = {"camera": evil, evil: "x"}
