@@ -44,7 +44,8 @@ def write_configuration(path: Path, text: str) -> Path | None:
             shutil.copy2(path, before)
         scratch.replace(path)
     except OSError as error:
-        raise SetupError(f"{path}: cannot be written: {error.strerror}; as root: sudo edge-node setup") from None
+        advice = "; as root: sudo edge-node setup" if isinstance(error, PermissionError) else ""
+        raise SetupError(f"{path}: cannot be written: {error.strerror}{advice}") from None
     finally:
         remove_scratch(scratch)
     return before if kept else None
