@@ -117,7 +117,7 @@ class MqttSink:
         for speaker in self._speakers:
             self._say(speaker.finish())
         if self._session is not None:  # also when being stopped: a broker that cannot hand over its answer speaks the will
-            self._wait_until(lambda: not self._direct and len(self._outbox) == 0, GOODBYE_S)
+            self._wait_until(self._has_said_goodbye, GOODBYE_S)
         self._link.stop(GOODBYE_S)
         self._outbox.close()
 
@@ -236,6 +236,10 @@ class MqttSink:
 
     def _all_delivered(self) -> bool:
         return self._lane.drained() and len(self._outbox) == 0
+
+    def _has_said_goodbye(self) -> bool:
+        """The broker has everything, or the connection is no longer the one it was said over: over a new one it would be "online" first."""
+        return self._link.session is not self._session or (not self._direct and len(self._outbox) == 0)
 
     def _wait_until(self, done: Callable[[], bool], timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
