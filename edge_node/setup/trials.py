@@ -5,10 +5,10 @@ import time
 from edge_node.camera.factory import open_camera
 from edge_node.camera.source import shown
 from edge_node.config.models import Camera as CameraSettings
-from edge_node.config.models import Config, Model
+from edge_node.config.models import Config
 from edge_node.config.settings import Settings
 from edge_node.data import Frame
-from edge_node.engine.create import create_engine
+from edge_node.engine.create import create_engine, create_unmixed_engine
 from edge_node.errors import CameraError
 from edge_node.health import Health
 from edge_node.pose.estimator import Estimator
@@ -33,9 +33,7 @@ def try_model(config: Config, frame: Frame) -> str:
     """The accelerator at work on a picture of the camera. Raises ``ModelError``, ``EngineError``."""
     health = Health()
     wanted = config.model
-    if wanted.expects_edgetpu:
-        wanted = Model.model_validate({**wanted.model_dump(), "require_edgetpu": True})
-    engine = create_engine(wanted, health)
+    engine = create_unmixed_engine(wanted) if wanted.expects_edgetpu else create_engine(wanted, health)
     try:
         estimator = Estimator(engine, Settings(lambda: config), health)
         started = time.perf_counter()

@@ -82,6 +82,7 @@ def test_what_was_set_before_stays_and_the_file_before_is_kept(file, broker):
         (["--name", "my hall"], "name: node.name: 'my hall' does not have the form"),
         (["--camera", "/dev/video99"], "camera: "),
         (["--camera", "missing.mp4"], "camera: "),
+        (["--camera", "synthetic", "--accelerator", "edgetpu"], "accelerator: the Edge TPU cannot be used: model marker"),
         (["--camera", "synthetic", "--broker", f"127.0.0.1:{closed_port()}"], "no broker listens at 127.0.0.1:"),
         (["--camera", "synthetic", "--broker", "no.such.host.invalid"], "unknown host in no.such.host.invalid:1883"),
         (["--camera", "synthetic", "--broker", "me:secret@host"], "a password does not belong into the address"),
