@@ -101,6 +101,8 @@ SEQUENCE: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
     "as shipped": contextlib.nullcontext,
     "smoothing off": contextlib.nullcontext,
     "filter: not moving with the body": lambda: set_to(smoothing, BODY_CUTOFF_HZ=1e-6),
+    "filter: limbs not carried on": lambda: set_to(smoothing, CARRIED=0.0),
+    "filter: opened by the least speed": lambda: set_to(smoothing, STILL_SIZES_PER_S=0.0),
     "filter: no limit to leaps": lambda: set_to(smoothing, LEAP_SIZES=100.0),
     "filter: afresh at the first crop": lambda: set_to(smoothing, ROUGH_SHARE=0.0),
     "filter: goes on at the first crop": lambda: set_to(track, ROUGH_LOOKS=0),

@@ -147,8 +147,8 @@ CANDIDATES: dict[str, Filter] = {
     "alpha-beta 65 ms": alpha_beta(65, 0),
     "alpha-beta 65 ms, by score": alpha_beta(65, 0.4),
     "the node's, 30 ms": the_nodes(30),
-    "the node's, 50 ms": the_nodes(50),
-    "the node's, 80 ms": the_nodes(80),
+    "the node's, 40 ms": the_nodes(40),
+    "the node's, 60 ms": the_nodes(60),
 }
 
 

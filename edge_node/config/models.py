@@ -184,7 +184,7 @@ class Smoothing(Section):
 
     enabled: bool = live(True, "Smooth keypoints over time.")
     time_constant_ms: float = live(
-        30.0, "How long the past counts at rest, in milliseconds: more is steadier, less follows limbs sooner.", gt=0, le=2000
+        40.0, "How long the past counts at rest, in milliseconds: more is steadier, less follows limbs sooner.", gt=0, le=2000
     )
     reset_after_s: float = live(0.5, "A gap longer than this starts the filter afresh.", gt=0, le=60)
 

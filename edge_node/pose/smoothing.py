@@ -2,13 +2,14 @@
 
 Source: Casiez, Roussel, Vogel 2012, "1€ Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems".
 It runs on the time line of the source, and on lengths measured in sizes of the person, so that somebody far away is filtered
-like somebody near. Three things are added, each worth more than any choice of parameters (benchmarks/accuracy.md):
+like somebody near. Four things are added, the first three each worth more than any choice of parameters (benchmarks/accuracy.md):
 
 - The filter moves along with the body. The motion common to all joints is the median of their steps: it is known far better
   than any one joint's, so it needs little smoothing, and a person who walks (or a camera that pans) is not lagged behind.
 - A joint that leaps where no limb can go (left and right confused, a joint of somebody else) drags the filter only as far as a
   limb can move in the time. A plain One-Euro filter opens to a leap, because a leap is speed.
 - The model's own doubt about a joint lowers both that limit and the cut-off.
+- A limb that moves is carried on at most of its own speed, so that it can be filtered harder at no more lag.
 
 Where most joints leap at once it is no joint that leaps: the picture was cut, or this is somebody else. The filter starts afresh.
 So it does, nearly, where all that it was given so far was rough (``was_rough``).
@@ -29,14 +30,20 @@ Floats = NDArray[np.float32]
 
 OPENING = 7.0
 """How much motion opens the filter: hertz of cut-off for a joint that moves by the size of the body in a second."""
-SPEED_CUTOFF_HZ = 2.5
+STILL_SIZES_PER_S = 0.3
+"""Speed up to here opens nothing: the model's noise on a joint at rest looks like as much."""
+CARRIED = 0.6
+"""Before the next place of a joint comes, the last one is carried on at this share of its own speed."""
+SPEED_CUTOFF_HZ = 3.2
 """Cut-off of each joint's speed."""
-BODY_CUTOFF_HZ = 6.0
+BODY_CUTOFF_HZ = 3.0
 """Cut-off of the body's own motion."""
 SURE_SCORE = 0.6
 """A joint with this score is filtered as it comes; below, in proportion to its score ..."""
 LEAST_TRUST = 0.1
-"""... but never with less than this share of limit and cut-off."""
+"""... but never with less than this share of the limit."""
+DOUBT_POWER = 1.5
+"""The cut-off goes by this power of that share: a joint in doubt jitters most where it stands."""
 LEAP_SIZES = 0.03
 """A joint may always go so far from one frame to the next, relative to the body, in sizes of the person ..."""
 LEAP_SIZES_PER_S = 1.5
@@ -113,10 +120,10 @@ class BodyFilter:
             room = LEAP_SIZES + (LEAP_SIZES_PER_S + abs(speed)) * elapsed_s
             step = body + own * min(1.0, trust * room * size_px / max(abs(own), 1e-6))
             self._tamed[joint] += step
+            carried = self._places[joint] + along + CARRIED * speed * elapsed_s * size_px
             speed += speed_gain * ((step - along) / (elapsed_s * size_px) - speed)
             self._speeds[joint] = speed
-            carried = self._places[joint] + along
-            gain = _gain(trust * (rest_hz + OPENING * abs(speed)), elapsed_s)
+            gain = _gain(trust**DOUBT_POWER * (rest_hz + OPENING * max(abs(speed) - STILL_SIZES_PER_S, 0.0)), elapsed_s)
             self._places[joint] = carried + gain * (self._tamed[joint] - carried)
 
 
