@@ -5,7 +5,7 @@ import gc
 import mmap
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,13 +51,14 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("let_go", [settle, give_back])
 @pytest.mark.usefixtures("unfrozen")
-def test_code_that_only_the_start_used_is_let_go_and_comes_back_where_it_is_used(file: Path) -> None:
+def test_code_that_was_used_is_let_go_and_comes_back_where_it_is_used_again(file: Path, let_go: Callable[[], None]) -> None:
     with file.open("rb") as opened:
         code = mmap.mmap(opened.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
     used = bytes(code)
     before = rss_bytes()
-    settle()
+    let_go()
     assert before - rss_bytes() > 0.9 * len(used)
     assert code[:] == used
 
