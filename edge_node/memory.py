@@ -28,7 +28,7 @@ def give_back() -> None:
 
     Python keeps up to 2000 freed tuples of each length, and takes those made of a generator from elsewhere, so these lists only fill; a
     full collection empties them. Pictures and arrays of many sizes come and go, and between those that stay glibc's heaps grow, ever more
-    slowly, for months, although no more is in use. With another C library only the first is done.
+    slowly, for months, although no more is in use. With another C library the heaps stay as they are.
     """
     gc.collect()
     if hasattr(_LIBRARY, "malloc_trim"):
