@@ -5,11 +5,12 @@ is only ever loaded here. The parent is ``edgetpu.py``; it starts this file as a
 imported and a child without a device to open is done in a few hundredths of a second.
 
 Argument: one JSON object, ``ChildSpec`` of ``edgetpu_process.py``. On the channel (a SOCK_SEQPACKET socket) the child sends JSON
-while it starts (``{"stage": ...}``, then ``{"ready": ...}`` or ``{"failed": reason, "text": ...}``); after that, each one-byte
-message from the parent is the number of a slot of the shared memory, and is answered with ``ANSWER`` and, where the invoke
-failed, its error's text. End of file on the channel ends the child; so does the parent's death.
+while it starts (``{"stage": ...}``, then ``{"ready": ...}`` or ``{"failed": reason, "text": ...}``). After that the two speak through
+entries in the shared memory and two eventfds, which wake the other side sooner than a socket: the parent writes a square's slot into
+the next entry and counts ``asked`` up, the child writes how it went and counts ``answered`` up. The text of an invoke's error goes over
+the channel before that. End of file on the channel ends the child; so does the parent's death.
 
-In slot 0 of that memory lie the interpreter's tensors themselves, so that nothing is copied between the two processes.
+In slot 0 of the memory lie the interpreter's tensors themselves, so that nothing is copied between the two processes.
 """
 
 import ctypes
@@ -21,18 +22,23 @@ import re
 import resource
 import signal
 import socket
-import struct
 import sys
+import threading
 import time
 from typing import Any, NamedTuple
 
-ANSWER = struct.Struct("<BQ")
-"""1 when the invoke succeeded, and its duration in nanoseconds."""
+ENTRY = 3
+"""Numbers of 8 bytes: the slot, 1 when the invoke succeeded, its nanoseconds. There are as many entries as slots, used in turn."""
 PR_SET_PDEATHSIG = 1
 MAP_FIXED = 0x10
 PAGE = mmap.PAGESIZE
-ALIGNMENT = 64
-"""The interpreter's tensors begin at multiples of so many bytes: a smaller gap between two of them belongs to nobody."""
+ENTRIES_BYTES = PAGE
+"""What the entries take, at the end of the shared memory."""
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+LARGE = 65_536
+VERY_LARGE = 33_554_432
+"""The utmost to which glibc raises the threshold by itself."""
 LISTING_FUNCTIONS = ("edgetpu_list_devices", "edgetpu_free_devices", "edgetpu_version", "tflite_plugin_create_delegate")
 TYPES = {0: "pci", 1: "usb"}
 TRIAL_INVOKES = 2
@@ -53,9 +59,10 @@ class _StartError(Exception):
 
 
 def main() -> None:
-    """Start, say how that went, then serve until the channel ends."""
+    """Start, say how that went, then serve."""
     spec = json.loads(sys.argv[1])
     _die_with(spec["parent"])
+    _map_memory_of(LARGE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would delay the news of this process's death
     # They reach the whole group or service; the parent decides what they mean.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -71,8 +78,8 @@ def main() -> None:
             _say(channel, failed=failure.reason, text=failure.text)
             return
         _say(channel, ready=library | {"invoke_ms": model.trial_ms, "layout": model.layout()})
-        _serve(channel, model)
-    os._exit(0)  # destroying the delegate of a device that is gone can hang
+        threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
+        model.serve(channel, spec["asked"], spec["answered"])
 
 
 def _die_with(parent: int) -> None:
@@ -151,6 +158,7 @@ class _Model:
         except (RuntimeError, ValueError) as error:
             raise _StartError("model", _one_line(error)) from error
         self._shared = _SharedTensors(spec["memory"], spec["slots"], tensors)
+        _map_memory_of(VERY_LARGE)  # or what libedgetpu takes for an invoke would be mapped and unmapped each time
         _say(channel, stage="trial")
         self.trial_ms = self._trial()
         if self._tensors() != tensors:
@@ -187,12 +195,13 @@ class _Model:
         return [(view.__array_interface__["data"][0], view.nbytes) for view in views]
 
     def _trial(self) -> float:
-        took_ms = 0.0
         for _ in range(TRIAL_INVOKES):
+            before_ns = time.monotonic_ns()
             try:
-                took_ms = self.run(0) / 1e6
+                self._interpreter.invoke()
             except (RuntimeError, ValueError) as error:
                 raise _StartError("error", _one_line(error)) from error
+            took_ms = (time.monotonic_ns() - before_ns) / 1e6
         return took_ms
 
     def layout(self) -> dict[str, Any]:
@@ -201,60 +210,67 @@ class _Model:
         dtype = self._interpreter.get_input_details()[0]["dtype"].__name__
         return {"slot_bytes": self._shared.slot_bytes, "input_at": input_at, "input_dtype": dtype, "outputs_at": outputs_at}
 
-    def run(self, slot: int) -> int:
-        """Invoke on the input in a slot and leave the outputs there; returns the invoke's nanoseconds."""
-        self._shared.bring_in(slot)
-        before = time.monotonic_ns()
-        self._interpreter.invoke()
-        took_ns = time.monotonic_ns() - before
-        self._shared.bring_out(slot)
-        return took_ns
+    def serve(self, channel: socket.socket, asked: int, answered: int) -> None:
+        """Invoke whenever asked to, as long as this process lives."""
+        # By local names: after an invoke's rest each look-up costs a microsecond.
+        shared, entries, invoke, now_ns = self._shared, self._shared.entries, self._interpreter.invoke, time.monotonic_ns
+        read, write = os.eventfd_read, os.eventfd_write
+        while True:
+            for entry in range(0, len(entries), ENTRY):
+                read(asked)
+                slot = entries[entry]
+                try:
+                    if slot >= shared.first_copied:
+                        shared.bring_in(slot)
+                    before_ns = now_ns()
+                    invoke()
+                    entries[entry + 2] = now_ns() - before_ns
+                    if slot >= shared.first_copied:
+                        shared.bring_out(slot)
+                    entries[entry + 1] = 1
+                except (RuntimeError, ValueError) as error:
+                    channel.send(_one_line(error).encode()[:1000])
+                    entries[entry + 1] = 0
+                write(answered, 1)
 
 
 class _SharedTensors:
-    """The memory shared with the parent: slots, each laid out as the interpreter's tensors (input first) lie in its own memory.
+    """The memory shared with the parent: slots, laid out as the pages on which the interpreter's tensors (input first) lie, then entries.
 
-    The pages of slot 0 take the place of the interpreter's, so its tensors *are* in that slot. Only the two ends of a stretch of
-    tensors, on pages with something else, are copied. What is in another slot is copied to slot 0, and back from there.
+    The pages of slot 0 take the place of the interpreter's, so its tensors *are* in that slot; unless they are in the heap, where
+    something else may lie on these pages and change. What is in another slot is copied to the interpreter, and back.
     """
 
     def __init__(self, descriptor: int, slots: int, tensors: list[tuple[int, int]]) -> None:
         stretches = _stretches(tensors)
         self.places = [stretch.place(address) for address, _ in tensors for stretch in stretches if stretch.begin <= address < stretch.end]
-        self.slot_bytes = _up_to_page(stretches[-1].place(stretches[-1].end))
+        self.slot_bytes = stretches[-1].place(stretches[-1].end)
         size = slots * self.slot_bytes
-        os.ftruncate(descriptor, size)
-        memory = memoryview(mmap.mmap(descriptor, size))
-        for stretch in stretches:
-            _map(descriptor, stretch)
-        input_begin, input_end = tensors[0][0], sum(tensors[0])
-        ends = [(*end, memory[stretch.place(end[0]) : stretch.place(end[1])]) for stretch in stretches for end in stretch.ends()]
-        before = [(_memory_at(begin, end), shared) for begin, end, shared in ends if begin < input_end and end > input_begin]
-        after = [(shared, _memory_at(begin, end)) for begin, end, shared in ends if begin < input_begin or end > input_end]
-        first, *others = (self._tensors_of(memory[start:], tensors) for start in range(0, size, self.slot_bytes))
-        # For each slot what is to be copied before an invoke and after it: pairs of target and source.
-        self._before = [before, *([(first[0], slot[0]), *before] for slot in others)]
-        self._after = [after, *([*after, *zip(slot[1:], first[1:], strict=True)] for slot in others)]
+        os.ftruncate(descriptor, size + ENTRIES_BYTES)
+        memory = memoryview(mmap.mmap(descriptor, size + ENTRIES_BYTES))
+        self.first_copied = 0 if _in_heap(stretches) else 1
+        if self.first_copied:
+            for stretch in stretches:
+                _map(descriptor, memory, stretch)
+        self.entries = memory[size:].cast("Q")[: slots * ENTRY]
+        self._tensors = [_memory_at(address, bytes_) for address, bytes_ in tensors]
+        self._slots = [self._tensors_of(memory[start:]) for start in range(0, size, self.slot_bytes)]
 
-    def _tensors_of(self, slot: memoryview, tensors: list[tuple[int, int]]) -> list[memoryview]:
-        return [slot[place : place + size] for place, (_, size) in zip(self.places, tensors, strict=True)]
+    def _tensors_of(self, slot: memoryview) -> list[memoryview]:
+        return [slot[place : place + len(tensor)] for place, tensor in zip(self.places, self._tensors, strict=True)]
 
     def bring_in(self, slot: int) -> None:
         """Let the interpreter have the input that is in ``slot``."""
-        for target, source in self._before[slot]:
-            target[:] = source
+        self._tensors[0][:] = self._slots[slot][0]
 
     def bring_out(self, slot: int) -> None:
         """Let ``slot`` have the interpreter's outputs."""
-        for target, source in self._after[slot]:
+        for target, source in zip(self._slots[slot][1:], self._tensors[1:], strict=True):
             target[:] = source
 
 
 class _Stretch(NamedTuple):
-    """The interpreter's memory from address ``begin`` to ``end``, tensors all of it, and where it begins in a slot.
-
-    ``at`` is as far behind the beginning of a page as ``begin``.
-    """
+    """Whole pages of the interpreter's memory, from address ``begin`` to ``end``, and where in a slot they are."""
 
     begin: int
     end: int
@@ -264,57 +280,55 @@ class _Stretch(NamedTuple):
         """Where in a slot that address is."""
         return self.at + address - self.begin
 
-    def pages(self) -> tuple[int, int]:
-        """The addresses between which its whole pages are; the same twice where it has none."""
-        first = min(_up_to_page(self.begin), self.end)
-        return first, max(first, self.end // PAGE * PAGE)
-
-    def ends(self) -> list[tuple[int, int]]:
-        """The addresses between which the rest is."""
-        first, last = self.pages()
-        return [(begin, end) for begin, end in ((self.begin, first), (last, self.end)) if begin < end]
-
 
 def _stretches(tensors: list[tuple[int, int]]) -> list[_Stretch]:
+    """The pages with tensors on them; those beside each other as one."""
     stretches: list[_Stretch] = []
-    for begin, size in sorted(tensors):
+    for address, size in sorted(tensors):
+        begin, end = address // PAGE * PAGE, -(-(address + size) // PAGE) * PAGE
         last = stretches.pop() if stretches else None
-        if last and begin - last.end < ALIGNMENT:
-            stretches.append(last._replace(end=max(last.end, begin + size)))
+        if last and begin <= last.end:
+            stretches.append(last._replace(end=max(last.end, end)))
         elif last:
-            stretches += [last, _Stretch(begin, begin + size, _up_to_page(last.place(last.end)) + begin % PAGE)]
+            stretches += [last, _Stretch(begin, end, last.place(last.end))]
         else:
-            stretches.append(_Stretch(begin, begin + size, begin % PAGE))
+            stretches.append(_Stretch(begin, end, 0))
     return stretches
 
 
-def _up_to_page(size: int) -> int:
-    return -(-size // PAGE) * PAGE
+def _map_memory_of(least_bytes: int) -> None:
+    """Have glibc map each piece of memory of so many bytes by itself: on its pages, which are to be shared, lies nothing else then."""
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, least_bytes)
+    libc.mallopt(M_TRIM_THRESHOLD, 2 * least_bytes)
 
 
-def _memory_at(begin: int, end: int) -> memoryview:
-    return memoryview((ctypes.c_char * (end - begin)).from_address(begin)).cast("B")
+def _in_heap(stretches: list[_Stretch]) -> bool:
+    with open("/proc/self/maps", encoding="utf-8") as maps:  # noqa: PTH123 - pathlib is not imported, to start sooner
+        lines = [line.split()[0].split("-") for line in maps if line.endswith("[heap]\n")]
+    heaps = [(int(begin, 16), int(end, 16)) for begin, end in lines]
+    return any(stretch.begin < end and stretch.end > begin for stretch in stretches for begin, end in heaps)
 
 
-def _map(descriptor: int, stretch: _Stretch) -> None:
-    """Put the shared pages in the place of the stretch's own."""
-    first, last = stretch.pages()
-    if first == last:
-        return
+def _memory_at(address: int, size: int) -> memoryview:
+    return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
+
+
+def _map(descriptor: int, memory: memoryview, stretch: _Stretch) -> None:
+    """Put shared pages in the place of the stretch's own, with what is there: the tensors begin and end within pages."""
+    size = stretch.end - stretch.begin
     function = ctypes.CDLL(None, use_errno=True).mmap
     function.restype = ctypes.c_void_p
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
     access, how = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | mmap.MAP_POPULATE | MAP_FIXED
-    if function(first, last - first, access, how, descriptor, stretch.place(first)) != first:
+    memory[stretch.at : stretch.at + size] = _memory_at(stretch.begin, size)
+    if function(stretch.begin, size, access, how, descriptor, stretch.at) != stretch.begin:
         raise _StartError("spawn", f"memory cannot be shared: {os.strerror(ctypes.get_errno())}")
 
 
-def _serve(channel: socket.socket, model: _Model) -> None:
-    while message := channel.recv(1):
-        try:
-            channel.send(ANSWER.pack(1, model.run(message[0])))
-        except (RuntimeError, ValueError) as error:
-            channel.send(ANSWER.pack(0, 0) + _one_line(error).encode()[:1000])
+def _end_with(channel: socket.socket) -> None:
+    channel.recv(1)  # until its end; nothing is sent
+    os._exit(0)  # destroying the delegate of a device that is gone can hang
 
 
 def _one_line(error: BaseException) -> str:

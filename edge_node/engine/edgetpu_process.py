@@ -9,6 +9,7 @@ PR_SET_PDEATHSIG acts when the *thread* that started the child ends: start it fr
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import logging
 import mmap
@@ -16,7 +17,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_node.engine.edgetpu_child import ANSWER
+from edge_node.engine.edgetpu_child import ENTRIES_BYTES, ENTRY
 from edge_node.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,8 @@ class ChildProcess:
         self.output: deque[str] = deque(maxlen=OUTPUT_LINES)
         self._partial = b""
         self._output_ended = False
-        self._deadline_s = 0.0
+        self._slots = spec.slots
+        self._uncounted = False
         try:
             self._spawn(spec)
         except OSError as error:
@@ -114,8 +115,10 @@ class ChildProcess:
             ours.enter_context(self._channel)
             theirs.enter_context(channel)
             self._shared, model = ours.enter_context(_memory_file()), theirs.enter_context(_memory_file())
+            self._asked, self._answered = _counter(ours), _counter(ours)
             model.write(spec.model)
             descriptors = {"channel": channel.fileno(), "memory": self._shared.fileno(), "model": model.fileno()}
+            descriptors |= {"asked": self._asked, "answered": self._answered}
             words = _as_json(spec) | descriptors | {"parent": os.getpid()}
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(CHILD), json.dumps(words)],
@@ -124,10 +127,14 @@ class ChildProcess:
                 stderr=subprocess.PIPE,
                 pass_fds=tuple(descriptors.values()),
             )
-            ours.pop_all()
+            self._descriptors = ours.pop_all()
         assert self._process.stderr is not None  # noqa: S101 - asked for above; tells the type checker
         self._errors = self._process.stderr
         os.set_blocking(self._errors.fileno(), False)
+        # The answer before the end of the channel, where both are there.
+        self._answer_or_end = select.poll()
+        self._answer_or_end.register(self._answered, select.POLLIN)
+        self._answer_or_end.register(self._channel, 0)
 
     @property
     def pid(self) -> int:
@@ -145,7 +152,7 @@ class ChildProcess:
                 self._wait_for_news(stop_fd, deadline)
                 message = self._startup_message()
                 if "ready" in message:
-                    self.memory = self._map_memory()
+                    self._share_memory()
                     return dict(message["ready"])
                 if "failed" in message:
                     raise EdgeTpuError(message["failed"], message["text"], self.stage)
@@ -155,37 +162,32 @@ class ChildProcess:
             raise
 
     def submit(self, slot: int) -> None:
-        """Ask for an invoke on what is in ``slot``. Raises ``EdgeTpuError`` when nobody is there."""
-        try:
-            self._channel.send(bytes((slot,)))
-        except OSError as error:
-            raise EdgeTpuError("died", "the Edge TPU process is gone", "invoke") from error
+        """Ask for an invoke on what is in ``slot``."""
+        self._entries[next(self._next_asked)] = slot
+        os.eventfd_write(self._asked, 1)
+        self._count_answer()  # now, while the device works
 
     def answer(self, deadline_s: float) -> float:
         """Wait for the oldest submitted slot's answer; returns the invoke's milliseconds as the child measured them.
 
         Raises ``EdgeTpuError``: ``hang`` after ``deadline_s``, ``error`` when the invoke failed, ``died`` when the child did.
         """
-        self._set_deadline(deadline_s)
-        try:
-            message = self._channel.recv(2048)
-        except BlockingIOError as error:
-            raise EdgeTpuError("hang", f"no answer within {deadline_s * 1000:.0f} ms", "invoke") from error
-        except OSError as error:
-            raise EdgeTpuError("died", "the Edge TPU process is gone", "invoke") from error
-        if not message:
+        self._count_answer()
+        ready = self._answer_or_end.poll(deadline_s * 1e3)
+        if not ready:
+            raise EdgeTpuError("hang", f"no answer within {deadline_s * 1000:.0f} ms", "invoke")
+        if ready[0][0] != self._answered:
             raise EdgeTpuError("died", "the Edge TPU process is gone", "invoke")
-        succeeded, took_ns = ANSWER.unpack_from(message)
-        if not succeeded:
-            raise EdgeTpuError("error", message[ANSWER.size :].decode(errors="replace"), "invoke")
-        return float(took_ns) / 1e6
+        self._uncounted = True
+        entry = next(self._next_answered)
+        if not self._entries[entry + 1]:
+            raise EdgeTpuError("error", self._channel.recv(2048).decode(errors="replace"), "invoke")
+        return self._entries[entry + 2] / 1e6
 
-    def _set_deadline(self, deadline_s: float) -> None:
-        """Above 0. The kernel's timeout, for Python's own is two more system calls an answer, 0.007 to 0.02 ms after an invoke's rest."""
-        if deadline_s != self._deadline_s:
-            timeval = struct.pack("@ll", *divmod(round(deadline_s * 1e6), 1_000_000))
-            self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-            self._deadline_s = deadline_s
+    def _count_answer(self) -> None:
+        if self._uncounted:
+            os.eventfd_read(self._answered)
+            self._uncounted = False
 
     def watch(self, wake_fd: int, timeout_s: float) -> bool:
         """Wait until ``wake_fd`` is readable, the child dies (False) or ``timeout_s`` passes, keeping its output."""
@@ -200,8 +202,7 @@ class ChildProcess:
         Raises ``EdgeTpuError`` (``stuck``) when it cannot even be killed: the driver holds it.
         """
         died_of = self._process.poll()
-        self._channel.close()
-        self._shared.close()
+        self._descriptors.close()
         if died_of is None and polite and not self._gone_within(POLITE_S):
             polite = False
         if not polite:
@@ -223,13 +224,16 @@ class ChildProcess:
             return False
         return True
 
-    def _map_memory(self) -> mmap.mmap:
+    def _share_memory(self) -> None:
         """As large as the child has made it."""
         try:
             with self._shared:
-                return mmap.mmap(self._shared.fileno(), 0)
+                self.memory = mmap.mmap(self._shared.fileno(), 0)
         except OSError as error:
             raise EdgeTpuError("spawn", f"memory cannot be shared: {error.strerror}", self.stage) from error
+        self._entries = memoryview(self.memory)[-ENTRIES_BYTES:].cast("Q")
+        places = range(0, self._slots * ENTRY, ENTRY)
+        self._next_asked, self._next_answered = itertools.cycle(places), itertools.cycle(places)
 
     def _wait_for_news(self, stop_fd: int, deadline: float) -> None:
         poll = self._poll(stop_fd, channel_events=select.POLLIN)
@@ -283,6 +287,13 @@ def _memory_file() -> io.FileIO:
     file = io.FileIO(os.memfd_create("edge_node-edgetpu"), "r+")
     file.truncate(mmap.PAGESIZE)
     return file
+
+
+def _counter(owner: contextlib.ExitStack) -> int:
+    """A descriptor from which each read takes one, waiting for it."""
+    descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+    owner.callback(os.close, descriptor)
+    return descriptor
 
 
 def _as_json(spec: ChildSpec) -> dict[str, Any]:

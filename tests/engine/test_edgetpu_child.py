@@ -4,14 +4,20 @@ import ctypes
 import itertools
 import mmap
 import os
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.engine.edgetpu_child import ALIGNMENT, PAGE, _map, _SharedTensors, _StartError, _stretches
+from edge_node.config.models import Model
+from edge_node.engine.edgetpu import EdgeTpu, read_compiled
+from edge_node.engine.edgetpu_child import PAGE, _map, _SharedTensors, _StartError, _stretches
 from edge_node.engine.edgetpu_process import ChildProcess, ChildSpec, EdgeTpuError
+from edge_node.engine.runtime import load_runtime
+from tests.simtpu.simtpu import Fault
 
 SIZES = (110_592, 2_304, 39_168, 78_336)
 """Bytes of an input, and of outputs that are smaller and larger than a page."""
@@ -45,55 +51,40 @@ def load_delegate(*_):
 @st.composite
 def tensors(draw):
     """Address and bytes of tensors beside each other, in no order, with more or less between them."""
-    address, found = draw(st.integers(1, 1000)) * ALIGNMENT, []
+    address, found = draw(st.integers(1, 1000)) * 64, []
     for _ in range(draw(st.integers(1, 6))):
         size = draw(st.integers(1, 5 * PAGE))
         found.append((address, size))
-        gap = draw(st.sampled_from((0, 1, 20, 300)))
-        address += -(-size // ALIGNMENT + -gap) * ALIGNMENT
+        address += size + draw(st.sampled_from((0, 64, PAGE, 5 * PAGE)))
     return draw(st.permutations(found))
 
 
 @given(tensors())
-def test_stretches_hold_every_tensor_and_nothing_else(tensors):
-    stretches = _stretches(tensors)
-    held = {address for stretch in stretches for address in (stretch.begin, stretch.end)}
-    for address, size in tensors:
-        assert [stretch for stretch in stretches if stretch.begin <= address and address + size <= stretch.end]
-    assert held <= {address for begin, size in tensors for address in (begin, begin + size)}
-    covered = sum(stretch.end - stretch.begin for stretch in stretches)
-    assert sum(size for _, size in tensors) <= covered <= sum(size for _, size in tensors) + ALIGNMENT * len(tensors)
+def test_stretches_are_the_pages_with_tensors_on_them_and_no_others(tensors):
+    wanted = {page for begin, size in tensors for page in range(begin // PAGE, (begin + size - 1) // PAGE + 1)}
+    held = [page for stretch in _stretches(tensors) for page in range(stretch.begin // PAGE, stretch.end // PAGE)]
+    assert held == sorted(wanted)
+    assert all(stretch.begin % PAGE == stretch.end % PAGE == 0 for stretch in _stretches(tensors))
 
 
 def test_a_tensor_within_another_one_makes_no_stretch_shorter():
-    assert [(stretch.begin, stretch.end) for stretch in _stretches([(640, 500), (640, 80), (1140, 20)])] == [(640, 1160)]
+    tensors = [(10 * PAGE, 3 * PAGE), (10 * PAGE, 80), (13 * PAGE, 20)]
+    assert [(stretch.begin, stretch.end) for stretch in _stretches(tensors)] == [(10 * PAGE, 14 * PAGE)]
 
 
 @given(tensors())
-def test_a_stretch_is_its_whole_pages_and_its_ends(tensors):
-    for stretch in _stretches(tensors):
-        first, last = stretch.pages()
-        parts = sorted([*stretch.ends(), (first, last)])
-        assert (parts[0][0], parts[-1][1]) == (stretch.begin, stretch.end)
-        assert all(one[1] == other[0] for one, other in itertools.pairwise(parts))
-        assert first == last or (first % PAGE, last % PAGE) == (0, 0)
-        assert all(end - begin < 2 * PAGE for begin, end in stretch.ends())
-
-
-@given(tensors())
-def test_no_two_stretches_have_a_page_of_a_slot_in_common(tensors):
+def test_stretches_lie_in_a_slot_one_behind_the_other(tensors):
     stretches = _stretches(tensors)
-    for stretch in stretches:
-        assert stretch.at % PAGE == stretch.begin % PAGE
+    assert stretches[0].at == 0
     for one, other in itertools.pairwise(stretches):
-        assert one.place(one.end - 1) // PAGE < other.at // PAGE
+        assert other.at == one.at + one.end - one.begin
 
 
 class Interpreter:
     """Memory with tensors in it, and something else around them."""
 
     def __init__(self, offset: int) -> None:
-        self._memory = mmap.mmap(-1, 400_000)
+        self._memory = mmap.mmap(-1, 100 * PAGE)
         self._memory[:] = b"x" * len(self._memory)
         begin = ctypes.addressof(ctypes.c_char.from_buffer(self._memory)) + offset
         self.tensors = [(begin + sum(SIZES[:n]), size) for n, size in enumerate(SIZES)]
@@ -128,11 +119,13 @@ def test_what_one_side_writes_the_other_reads_in_every_slot(descriptor, rng, slo
     for _ in range(2):
         contents = [rng.integers(0, 256, size, dtype=np.uint8) for size in SIZES]
         parents(0)[:] = contents[0]
-        shared.bring_in(slot)
+        if slot:
+            shared.bring_in(slot)
         assert np.array_equal(interpreter.tensor(0), contents[0])
         for number in range(1, len(SIZES)):
             interpreter.tensor(number)[:] = contents[number]
-        shared.bring_out(slot)
+        if slot:
+            shared.bring_out(slot)
         assert all(np.array_equal(parents(number), contents[number]) for number in range(len(SIZES)))
     assert interpreter.around() == {ord("x")}
 
@@ -149,19 +142,51 @@ def test_what_waits_in_a_slot_survives_an_invoke_on_another(descriptor, rng):
     assert memory[2 * shared.slot_bytes :] == waiting
 
 
-def test_of_a_square_that_is_alone_only_the_ends_are_copied(descriptor):
-    interpreter = Interpreter(64)
-    shared = _SharedTensors(descriptor, 3, interpreter.tensors)
-    assert sum(len(target) for target, _ in shared._before[0]) < 2 * PAGE
-
-
 def test_pages_that_cannot_be_shared_are_a_failed_start(descriptor):
     os.ftruncate(descriptor, 100 * PAGE)
+    memory = memoryview(mmap.mmap(descriptor, 100 * PAGE))
     read_only = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)
+    interpreter = Interpreter(0)
     with pytest.raises(_StartError, match="memory cannot be shared: Permission denied") as failure:
-        _map(read_only, _stretches(Interpreter(0).tensors)[0])
+        _map(read_only, memory, _stretches(interpreter.tensors)[0])
     os.close(read_only)
     assert failure.value.reason == "spawn"
+
+
+def test_tensors_in_the_heap_are_copied_for_something_else_lies_there_too(descriptor, rng):
+    libc = ctypes.CDLL(None)
+    libc.sbrk.restype = ctypes.c_void_p
+    libc.sbrk.argtypes = (ctypes.c_ssize_t,)
+    begin = libc.sbrk(sum(SIZES)) + 64
+    shared = _SharedTensors(descriptor, 3, [(begin + sum(SIZES[:n]), size) for n, size in enumerate(SIZES[:3])])
+    assert shared.first_copied == 0
+    memory = mmap.mmap(descriptor, shared.slot_bytes)
+    pixels, heads = rng.integers(0, 256, SIZES[0], dtype=np.uint8), rng.integers(0, 256, SIZES[2], dtype=np.uint8)
+    memory[shared.places[0] : shared.places[0] + SIZES[0]] = pixels.tobytes()
+    shared.bring_in(0)
+    assert ctypes.string_at(begin, SIZES[0]) == pixels.tobytes()
+    ctypes.memmove(begin + sum(SIZES[:2]), heads.tobytes(), SIZES[2])
+    shared.bring_out(0)
+    assert memory[shared.places[2] : shared.places[2] + SIZES[2]] == heads.tobytes()
+
+
+def test_an_interpreter_does_not_keep_its_tensors_in_the_heap(tpu, compiled_model):
+    engine = EdgeTpu(Model(), read_compiled(compiled_model.read_bytes()), load_runtime()).start()
+    maps = Path(f"/proc/{engine.pid}/maps").read_text().splitlines()
+    engine.close()
+    # Slot 0 in the tensors' place, and all of it for the other slots.
+    assert len([line for line in maps if "memfd:edge_node-edgetpu" in line and "rw-s" in line]) == 2
+
+
+def test_the_end_of_the_channel_ends_the_child_even_in_an_invoke_that_never_ends(tpu, compiled_model):
+    engine = EdgeTpu(Model(), read_compiled(compiled_model.read_bytes()), load_runtime()).start()
+    tpu.control.fault = Fault.HANG
+    engine._child.submit(0)
+    with pytest.raises(EdgeTpuError, match="no answer within 200 ms"):
+        engine._child.answer(0.2)
+    engine._child._channel.shutdown(socket.SHUT_RDWR)
+    assert engine._child._process.wait(5.0) == 0
+    engine.close()
 
 
 def test_an_interpreter_that_moves_its_tensors_is_refused(tpu, tmp_path, monkeypatch):
