@@ -104,6 +104,7 @@ class ChildProcess:
         self._output_ended = False
         self._slots = spec.slots
         self._uncounted = False
+        self._ended = False
         try:
             self._spawn(spec)
         except OSError as error:
@@ -162,7 +163,9 @@ class ChildProcess:
             raise
 
     def submit(self, slot: int) -> None:
-        """Ask for an invoke on what is in ``slot``."""
+        """Ask for an invoke on what is in ``slot``. Raises ``EdgeTpuError`` when the process was ended."""
+        if self._ended:  # the descriptors' numbers may be somebody else's by now
+            raise _gone()
         self._entries[next(self._next_asked)] = slot
         os.eventfd_write(self._asked, 1)
         self._count_answer()  # now, while the device works
@@ -177,7 +180,7 @@ class ChildProcess:
         if not ready:
             raise EdgeTpuError("hang", f"no answer within {deadline_s * 1000:.0f} ms", "invoke")
         if ready[0][0] != self._answered:
-            raise EdgeTpuError("died", "the Edge TPU process is gone", "invoke")
+            raise _gone()
         self._uncounted = True
         entry = next(self._next_answered)
         if not self._entries[entry + 1]:
@@ -202,6 +205,7 @@ class ChildProcess:
         Raises ``EdgeTpuError`` (``stuck``) when it cannot even be killed: the driver holds it.
         """
         died_of = self._process.poll()
+        self._ended = True
         self._descriptors.close()
         if died_of is None and polite and not self._gone_within(POLITE_S):
             polite = False
@@ -280,6 +284,10 @@ class ChildProcess:
             for line in lines:
                 self.output.append(line.decode(errors="replace").strip())
                 log.debug("Edge TPU process: %s", self.output[-1])
+
+
+def _gone() -> EdgeTpuError:
+    return EdgeTpuError("died", "the Edge TPU process is gone", "invoke")
 
 
 def _memory_file() -> io.FileIO:

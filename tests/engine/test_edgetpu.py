@@ -290,6 +290,18 @@ def test_a_fault_is_told_with_what_was_done_before_it(opened, tpu, fault, reason
     assert engine.failure is not None
 
 
+def test_a_square_for_an_engine_that_was_ended_wakes_nobody_else(tpu, compiled_model):
+    engine = EdgeTpu(Model(), read_compiled(compiled_model.read_bytes()), load_runtime()).start()
+    engine.end()
+    others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(8)]  # these get the numbers that it had
+    with pytest.raises(InferenceLostError, match="the Edge TPU process is gone"):
+        engine.infer([black], lambda _heads: None)
+    for other in others:
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(other)
+        os.close(other)
+
+
 def test_a_late_answer_within_the_deadline_is_an_answer(opened, tpu):
     engine = opened()
     tpu.control.late_us = 60_000
