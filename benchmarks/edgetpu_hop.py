@@ -4,13 +4,13 @@
 
 The device is the stand-in of tests/simtpu, which answers after a given time, so the figures are of the hop and say nothing of a
 Coral stick. Both sample the same picture first, as the node does; the hop is what a square takes beyond sampling and the child's own
-invoke. The last column is a process that is sent one byte, sleeps as long as the device works, and sends eight back. Exit code 1 when
-the hop to a device that works for a while takes more than 0.1 ms; one that answers at once is none, and only shows what waking takes.
+invoke. The last column is a process that is woken in the same way (eventfd), sleeps as long as the device works, and wakes this
+one. Exit code 1 when the hop to a device that works for a while takes more than 0.1 ms; one that answers at once is none, and only
+shows what waking takes.
 """
 
 import contextlib
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -36,12 +36,12 @@ COMPILED_MODEL = SHARED / "models" / "movenet_single_pose_lightning_ptq_edgetpu.
 ROUNDS = 400
 WARM_UP = 50
 EMPTY = """
-import socket, sys, time
-channel = socket.socket(fileno=int(sys.argv[1]))
-while channel.recv(1):
+import os, sys, time
+asked, answered, sleep_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+while os.eventfd_read(asked):
     begin = time.monotonic_ns()
-    if float(sys.argv[2]): time.sleep(float(sys.argv[2]))
-    channel.send((time.monotonic_ns() - begin).to_bytes(8, "little"))
+    if sleep_s: time.sleep(sleep_s)
+    os.eventfd_write(answered, time.monotonic_ns() - begin)
 """
 DELAYS_MS = (0, 2, 7)
 cv2.setNumThreads(1)  # as the node does
@@ -112,21 +112,23 @@ def child(engine: EdgeTpuEngine) -> tuple[float, float]:
 @contextlib.contextmanager
 def empty_process(sleep_ms: int) -> Iterator[Callable[[], float]]:
     """A child that only sleeps when asked; gives a function that asks it and returns the milliseconds beyond its sleep."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    child = subprocess.Popen([sys.executable, "-c", EMPTY, str(theirs.fileno()), str(sleep_ms / 1e3)], pass_fds=(theirs.fileno(),))
-    theirs.close()
+    asked, answered = os.eventfd(0), os.eventfd(0)
+    words = [sys.executable, "-c", EMPTY, str(asked), str(answered), str(sleep_ms / 1e3)]
+    child = subprocess.Popen(words, pass_fds=(asked, answered))
 
     def ask() -> float:
         begin = time.perf_counter()
-        ours.send(b"0")
-        slept_ns = int.from_bytes(ours.recv(8), "little")
+        os.eventfd_write(asked, 1)
+        slept_ns = os.eventfd_read(answered)
         return (time.perf_counter() - begin) * 1e3 - slept_ns / 1e6
 
     try:
         yield ask
     finally:
-        ours.close()
+        child.kill()
         child.wait()
+        os.close(asked)
+        os.close(answered)
 
 
 sys.exit(main())

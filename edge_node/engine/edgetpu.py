@@ -245,6 +245,8 @@ class EdgeTpuEngine:
         An exception of ``fill`` or ``decode`` comes out as it is.
         """
         with self._in_use:
+            if self.failure is not None:  # a late answer would be taken for this square's
+                raise InferenceLostError(self.failure, [])
             run = _Run(self._child, self._slots[:1] if len(fills) == 1 else self._slots[1:], self._deadline)
             try:
                 results = run.all(fills, decode)
@@ -253,7 +255,7 @@ class EdgeTpuEngine:
                 self.failure = error.bare()
                 raise InferenceLostError(error, run.results) from error
             finally:
-                if self.unwatched:
+                if self.unwatched and self.failure is None:
                     self._child.watch(-1, 0.0)
                 if self.failure is None:
                     self.failure = run.drain()  # after an exception of fill or decode, or the next square would be given this one's heads
@@ -353,7 +355,7 @@ class _Run:
             if number == 0:
                 self._submit(fills[0])
             if number + 1 < len(fills):
-                self._submit(fills[number + 1])  # sampled, and waiting in the channel, while this one runs
+                self._submit(fills[number + 1])  # sampled, and waiting in its slot, while this one runs
             self._finish(decode)
         return self.results
 

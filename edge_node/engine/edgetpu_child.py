@@ -74,12 +74,16 @@ def main() -> None:
                 _say(channel, ready=library)
                 return
             model = _Model(channel, spec, library)
+            _end_with(channel)
         except _StartError as failure:
             _say(channel, failed=failure.reason, text=failure.text)
             return
         _say(channel, ready=library | {"invoke_ms": model.trial_ms, "layout": model.layout()})
-        threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
-        model.serve(channel, spec["asked"], spec["answered"])
+        try:
+            model.serve(channel, spec["asked"], spec["answered"])
+        finally:  # whatever it was: destroying the delegate of a device that is gone can hang
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
 
 
 def _die_with(parent: int) -> None:
@@ -297,7 +301,7 @@ def _stretches(tensors: list[tuple[int, int]]) -> list[_Stretch]:
 
 
 def _map_memory_of(least_bytes: int) -> None:
-    """Have glibc map each piece of memory of so many bytes by itself: on its pages, which are to be shared, lies nothing else then."""
+    """Have glibc map each piece of memory of so many bytes by itself, unless a free piece of the heap is as large: ``_in_heap`` tells."""
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_THRESHOLD, least_bytes)
     libc.mallopt(M_TRIM_THRESHOLD, 2 * least_bytes)
@@ -327,8 +331,18 @@ def _map(descriptor: int, memory: memoryview, stretch: _Stretch) -> None:
 
 
 def _end_with(channel: socket.socket) -> None:
-    channel.recv(1)  # until its end; nothing is sent
-    os._exit(0)  # destroying the delegate of a device that is gone can hang
+    """From here on the end of the channel ends this process, even in an invoke that never ends."""
+
+    def wait() -> None:
+        try:
+            channel.recv(1)  # until its end; nothing is sent
+        finally:  # the end is an error where the parent left something unread
+            os._exit(0)
+
+    try:
+        threading.Thread(target=wait, daemon=True).start()
+    except RuntimeError as error:
+        raise _StartError("spawn", _one_line(error)) from error
 
 
 def _one_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import cv2
@@ -288,6 +289,17 @@ def test_a_fault_is_told_with_what_was_done_before_it(opened, tpu, fault, reason
     assert lost.value.reason == reason
     assert 1 <= len(lost.value.done) < 6
     assert engine.failure is not None
+
+
+def test_an_engine_that_failed_takes_no_late_answer_for_another_square_s(opened, tpu):
+    engine = opened()
+    tpu.control.late_us = 1_500_000
+    tpu.control.fault = Fault.LATE
+    with pytest.raises(InferenceLostError, match="no answer within"):
+        engine.infer([black], lambda _heads: None)
+    time.sleep(1.0)
+    with pytest.raises(InferenceLostError, match="no answer within"):
+        engine.infer([black], lambda _heads: None)
 
 
 def test_a_square_for_an_engine_that_was_ended_wakes_nobody_else(tpu, compiled_model):

@@ -5,6 +5,9 @@ import itertools
 import mmap
 import os
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,39 @@ class Interpreter:
 
 def load_delegate(*_):
     pass
+"""
+
+
+AT_REST = RESTLESS.replace("invoke = allocate_tensors", "invoke = lambda self: numpy.copyto(self._tensors[-1][1], self._tensors[-1][0])")
+
+FAILING = f"""{AT_REST}
+
+Sound = Interpreter
+
+class Interpreter(Sound):
+    left = 4
+
+    def invoke(self):
+        self.left -= 1
+        if not self.left:
+            raise MemoryError("nothing left")
+        super().invoke()
+"""
+
+PIECES = """
+import ctypes
+from edge_node.engine.edgetpu_child import LARGE, VERY_LARGE, _in_heap, _map_memory_of, _stretches
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = (ctypes.c_void_p,)
+libc.free(libc.malloc(16_000_000))  # glibc raises its own threshold by that
+in_heap = lambda: print(_in_heap(_stretches([(libc.malloc(300_000), 300_000)])))
+in_heap()
+_map_memory_of(LARGE)
+in_heap()
+_map_memory_of(VERY_LARGE)
+in_heap()
 """
 
 
@@ -170,6 +206,11 @@ def test_tensors_in_the_heap_are_copied_for_something_else_lies_there_too(descri
     assert memory[shared.places[2] : shared.places[2] + SIZES[2]] == heads.tobytes()
 
 
+def test_glibc_maps_large_pieces_by_themselves_where_it_had_ceased_to():
+    done = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "True"]
+
+
 def test_an_interpreter_does_not_keep_its_tensors_in_the_heap(tpu, compiled_model):
     engine = EdgeTpu(Model(), read_compiled(compiled_model.read_bytes()), load_runtime()).start()
     maps = Path(f"/proc/{engine.pid}/maps").read_text().splitlines()
@@ -187,6 +228,67 @@ def test_the_end_of_the_channel_ends_the_child_even_in_an_invoke_that_never_ends
     engine._child._channel.shutdown(socket.SHUT_RDWR)
     assert engine._child._process.wait(5.0) == 0
     engine.close()
+
+
+@pytest.fixture
+def fake(tpu, tmp_path, monkeypatch):
+    """Starts a child on a runtime whose interpreter has two tensors of 5000 bytes in the heap, and copies one into the other."""
+
+    def start(source):
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        (tmp_path / "fake_runtime.py").write_text(source)
+        child = ChildProcess(ChildSpec(runtime="fake_runtime", slots=3))
+        return child, child.start()["layout"]
+
+    return start
+
+
+@pytest.mark.parametrize("slot", [0, 1, 2])
+def test_a_child_with_tensors_in_the_heap_answers_with_what_it_was_given(fake, slot):
+    child, layout = fake(AT_REST)
+    begin = slot * layout["slot_bytes"]
+    for number in (1, 2):
+        given = bytes([number]) * 5000
+        child.memory[begin + layout["input_at"] : begin + layout["input_at"] + 5000] = given
+        child.submit(slot)
+        child.answer(5.0)
+        assert child.memory[begin + layout["outputs_at"][0] : begin + layout["outputs_at"][0] + 5000] == given
+    assert child.end(polite=True) == "exit"
+
+
+def test_an_invoke_that_fails_as_none_should_ends_the_child_at_once(fake):
+    child, _ = fake(FAILING)
+    child.submit(0)
+    child.answer(5.0)
+    child.submit(0)
+    with pytest.raises(EdgeTpuError, match="the Edge TPU process is gone"):
+        child.answer(5.0)
+    assert child.end() == "exit"
+    assert child.output[-1] == "MemoryError: nothing left"
+
+
+def test_an_answer_that_came_before_the_end_is_heard(fake):
+    child, _ = fake(AT_REST)
+    child.submit(0)
+    while not child._entries[1]:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    child._process.kill()
+    child._process.wait()
+    assert child.answer(1.0) >= 0
+    with pytest.raises(EdgeTpuError, match="the Edge TPU process is gone"):
+        child.answer(1.0)
+    child.end()
+
+
+def test_a_child_whose_error_nobody_heard_ends_when_asked_to(tpu, compiled_model):
+    engine = EdgeTpu(Model(), read_compiled(compiled_model.read_bytes()), load_runtime()).start()
+    tpu.control.fault = Fault.ERROR
+    engine._child.submit(0)
+    while not tpu.control.faults:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    assert engine._child.end(polite=True) == "exit"
 
 
 def test_an_interpreter_that_moves_its_tensors_is_refused(tpu, tmp_path, monkeypatch):
