@@ -10,11 +10,11 @@ from edge_node.config.settings import Settings
 from edge_node.data import Frame, KeypointArray, People, Person
 from edge_node.engine import Engine
 from edge_node.health import Health
-from edge_node.pose.attention import Attention, Look
+from edge_node.pose.attention import CROP_FACTOR, Attention, Look, crop_of
 from edge_node.pose.finding import Seen, look
 from edge_node.pose.pace import Pace
 from edge_node.pose.similarity import extent_px
-from edge_node.pose.still import MAX_INFERENCES, find_people
+from edge_node.pose.still import FILLING, MAX_INFERENCES, find_people
 from edge_node.pose.track import Track
 from edge_node.pose.tracking import APPEAR_SCORE, NOTICE_SCORE, Sighting, Tracker
 
@@ -75,7 +75,8 @@ class Estimator:
         if self._size_px != (frame.width_px, frame.height_px):  # places in pixels mean something else now
             self._size_px = (frame.width_px, frame.height_px)
             self._tracker.forget()
-        looks = self._looks(frame, config)
+        budget = self._pace.budget(config, accelerator=self._engine.accelerator, parallel=self._engine.parallel)
+        looks = self._looks(frame, config, budget)
         if len(looks) > 1 or not self._engine.takes_every_core:
             self._prepare_next()
         started = time.perf_counter()
@@ -84,6 +85,8 @@ class Estimator:
         found = time.perf_counter()
         tracks = self._track(frame, looks, seen, config)
         tracked = time.perf_counter()
+        seen += self._look_closer(frame, tracks, looks, budget, config)
+        closer = time.perf_counter()
         people = tuple(_person(t, frame, config) for t in tracks)
         self._pace.looked(
             frame.media_ns,
@@ -93,7 +96,7 @@ class Estimator:
             people=len(self._tracker.tracks),
             config=config,
         )
-        return people, seen, {"track": (tracked - found) * 1e3, "smooth": (time.perf_counter() - tracked) * 1e3}
+        return people, seen, {"track": (tracked - found) * 1e3, "smooth": (time.perf_counter() - closer) * 1e3}
 
     def _in_still(self, frame: Frame, config: Config) -> _Found:
         """Everyone in a picture of its own, best first."""
@@ -104,11 +107,26 @@ class Estimator:
         people = tuple(_told(id_, p.score, p.keypoints_px.copy(), frame, config, predicted=False) for id_, p in believed)
         return people, still.looks, {}
 
-    def _looks(self, frame: Frame, config: Config) -> list[Look]:
+    def _looks(self, frame: Frame, config: Config, budget: int) -> list[Look]:
         wanted = self._tracker.wanted(frame.media_ns)
-        budget = self._pace.budget(config, accelerator=self._engine.accelerator, parallel=self._engine.parallel)
         full = sum(not p.misses for p in wanted) >= config.pose.max_people
         return self._attention.plan(wanted, frame.width_px, frame.height_px, budget=budget, full=full)
+
+    def _look_closer(self, frame: Frame, tracks: Sequence[Track], looks: Sequence[Look], budget: int, config: Config) -> list[Seen]:
+        """Look once more at whoever has just come, in squares of their own: in the one that scans they are small, and their joints rough.
+
+        At one of them even where ``budget``, if nobody set it, has nothing left: people come seldom, and are to be right at once.
+        """
+        room = budget - len(looks) if config.pose.max_inferences else max(budget - len(looks), 1)
+        scan_px = max((x.region.side_px for x in looks if x.track is None), default=0.0)
+        rough = [t for t in tracks if t.rough and t.seen_now and t.size_px < FILLING * scan_px][:room]
+        if not rough:
+            return []
+        regions = [crop_of(t.pose.extent_px, CROP_FACTOR) for t in rough]
+        seen = look(self._engine, frame.image, regions, config.pose.score_threshold, config.pose.nms)
+        for track, closer in zip(rough, seen, strict=True):
+            self._tracker.correct(track, closer.poses, config.pose.score_threshold)
+        return seen
 
     def _track(self, frame: Frame, looks: Sequence[Look], seen: Sequence[Seen], config: Config) -> list[Track]:
         sightings = [Sighting(p, x.track) for x, s in zip(looks, seen, strict=True) for p in s.poses if p.score >= NOTICE_SCORE]

@@ -28,7 +28,8 @@ SHRINK_PER_S = 1.0
 """How fast a person's size may fall, as an exponent per second: limbs that the model fails to see do not make somebody small."""
 
 ROUGH_LOOKS = 1
-"""The first look at somebody is at the whole frame or a tile of it. Its joints are rough, and would hold back those of the first crop."""
+"""The first look at somebody is at the whole frame or a tile of it. Its joints are rough, and would hold back those of the first crop,
+where that comes with the next frame only."""
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Track:
     ``key`` is internal; ``id``, from 1, is given when the person is believed. ``pose``: as they were found last. ``size_px``: the
     longer side of its extent, following growth at once and shrinking slowly. ``waited``: frames since they were looked at;
     ``misses``: looks in a row that did not find them; ``blink``: these are so few that nothing is concluded from them.
+    ``rough``: they have just come, or come back, and no square of their own has shown them yet.
     """
 
     key: int
@@ -50,6 +52,7 @@ class Track:
     blink: bool = False
     hits: int = 1
     seen_now: bool = True
+    rough: bool = True
     filter: BodyFilter = field(default_factory=BodyFilter)
 
     def __post_init__(self) -> None:
@@ -82,8 +85,8 @@ class Track:
         ahead_s = min(self.unseen_s(now_ns), PREDICT_AT_MOST_S)
         return ahead_s * self.velocity_px_s[0], ahead_s * self.velocity_px_s[1]
 
-    def take(self, pose: Pose, now_ns: int, threshold: float) -> None:
-        """The person was found."""
+    def take(self, pose: Pose, now_ns: int, threshold: float, *, in_own_square: bool) -> None:
+        """The person was found, in a square of their own or another."""
         elapsed_s = self.unseen_s(now_ns)
         trust = _trust(pose.score)
         if self.hits <= ROUGH_LOOKS:
@@ -96,8 +99,17 @@ class Track:
         self.size_px = max(side_of(pose.extent_px), shrunk)
         self.pose, self.seen_ns = pose, now_ns
         self.hits += 1
+        self.rough = not in_own_square and (self.rough or self.misses > 0)
         self.waited = self.misses = 0
         self.seen_now = True
+
+    def correct(self, pose: Pose) -> None:
+        """They were found again in the same frame, in a square of their own."""
+        self.pose = pose
+        self._points = pose.keypoints_px.tolist()
+        self.size_px = side_of(pose.extent_px)
+        self.hits += 1
+        self.rough = False
 
     def miss(self, now_ns: int) -> None:
         """The person was looked for and not found: the motion of the last good sighting is trusted less and less."""

@@ -89,6 +89,13 @@ class Tracker:
         self._name(now_ns, threshold)
         return [t for t in self._tracks if t.id and t.in_view]
 
+    def correct(self, track: Track, finds: Sequence[Pose], threshold: float) -> None:
+        """Takes in a closer look, in the same frame, at somebody whom ``update`` has told of: what it found of them, if anything."""
+        alike = [(_alike(pose, track.pose, threshold, LOOSENESS), pose) for pose in finds if pose.score >= STAY_SCORE]
+        likeness, pose = max(alike, key=lambda a: a[0], default=(0.0, track.pose))
+        if likeness >= SAME_PERSON:
+            track.correct(pose)
+
     def _assign(self, sightings: Sequence[Sighting], now_ns: int, threshold: float) -> list[Sighting]:
         """Gives each track its best find; returns the finds that are like nobody in view."""
         if not sightings or not self._tracks:
@@ -98,7 +105,7 @@ class Tracker:
         for find, track in self._claims(sightings, alike):
             if track.seen_now or claimed[find]:
                 continue
-            track.take(sightings[find].pose, now_ns, threshold)
+            track.take(sightings[find].pose, now_ns, threshold, in_own_square=sightings[find].track == track.key)
             for other, row in enumerate(among):
                 if row[find] >= KNOWN:
                     known[other] = True
@@ -140,7 +147,7 @@ class Tracker:
                 continue
             back = self._who_comes_back(stranger, now_ns) if stranger.pose.score >= APPEAR_SCORE else None
             if back is not None:
-                back.take(stranger.pose, now_ns, threshold)
+                back.take(stranger.pose, now_ns, threshold, in_own_square=stranger.track == back.key)
             elif stranger.track is not None or len(self._tracks) >= max_people:
                 continue
             else:
@@ -171,7 +178,7 @@ class Tracker:
                 continue
             back = self._who_comes_back(Sighting(track.pose, None), now_ns)
             if back is not None:
-                back.take(track.pose, now_ns, threshold)
+                back.take(track.pose, now_ns, threshold, in_own_square=not track.rough)
                 self._tracks.remove(track)
             else:
                 track.id = self._next_id
@@ -182,8 +189,8 @@ def _prominence(pose: Pose) -> float:
     return pose.score * math.sqrt(area_of(pose.extent_px))
 
 
-def _alike(a: Pose, b: Pose, threshold: float) -> float:
-    return float(oks(a.keypoints_px[None], b.keypoints_px[None], areas_px([b.extent_px]), threshold)[0, 0])
+def _alike(a: Pose, b: Pose, threshold: float, looseness: float = 1.0) -> float:
+    return float(oks(a.keypoints_px[None], b.keypoints_px[None], areas_px([b.extent_px]), threshold, looseness)[0, 0])
 
 
 def _count_look(track: Track, looked: set[int], now_ns: int) -> None:

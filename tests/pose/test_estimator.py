@@ -1,6 +1,7 @@
 from dataclasses import replace
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 
@@ -22,10 +23,39 @@ def test_one_person_keeps_one_identity_through_a_dance(shared, engine):
     assert all(frame.people for frame in people)  # also in the very first frame
 
 
-def test_one_person_costs_one_inference_a_frame(shared, engine):
-    people = followed(engine, clip(shared.clips / "squats.mp4", last=30), **{"pose.max_people": 1})
+def test_one_person_costs_one_inference_a_frame_and_one_more_to_be_right_at_once(shared, engine):
+    people = followed(engine, clip(shared.clips / "dance.mp4", last=30), **{"pose.max_people": 1})
     assert identities(people) == {1}
-    assert all(len(frame.regions) == 1 for frame in people)
+    assert [len(frame.regions) for frame in people] == [2] + 29 * [1]
+
+
+def test_whoever_fills_the_picture_needs_no_closer_look(shared, engine):
+    frames = [replace(f, image=np.ascontiguousarray(f.image[300:1080])) for f in clip(shared.clips / "squats.mp4", last=5)]
+    people = followed(engine, iter(frames), **{"pose.max_people": 1})
+    assert all(frame.people for frame in people)
+    assert [len(frame.regions) for frame in people] == 5 * [1]
+
+
+@pytest.mark.parametrize("keys", [{"pose.max_people": 1}, {"pose.max_people": 3, "pose.max_inferences": 2}])
+def test_the_first_pose_is_as_good_as_the_next(shared, engine, keys):
+    """The same picture again and again: from the second time on it is looked at in a square around the joints."""
+    frame = next(clip(shared.clips / "dance.mp4"))
+    still = [replace(frame, seq=number, media_ns=number * 33_000_000) for number in range(4)]
+    first, *_, last = followed(engine, iter(still), **keys)
+    rough, *_ = followed(engine, iter(still), **{**keys, "pose.max_inferences": 1})
+    size = np.ptp(last.people[0].keypoints[:, :2], axis=0).max()
+    off, off_roughly = (np.abs(f.people[0].keypoints - last.people[0].keypoints)[:, :2].max() / size for f in (first, rough))
+    assert off < 0.02
+    assert off_roughly > 0.08
+
+
+def test_everyone_who_comes_is_looked_at_closer_as_far_as_the_budget_goes(shared, engine):
+    image = read_image(shared.stills / "two_people.bmp")
+    frame = Frame(cv2.copyMakeBorder(image, 200, 200, 200, 200, cv2.BORDER_REPLICATE), 0, 0, 0, 0.0)
+    for most, looks in ((0, 3), (1, 1), (2, 2), (9, 3)):
+        (people,) = followed(engine, iter([frame]), **{"pose.max_people": 4, "pose.max_inferences": most})
+        assert len(people.people) == 2
+        assert len(people.regions) == looks
 
 
 @pytest.mark.parametrize(("every_core", "order"), [(False, ["next", "sampled"]), (True, ["sampled", "next"])])

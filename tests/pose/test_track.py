@@ -30,7 +30,7 @@ def track(pose: Pose | None = None) -> Track:
 
 
 def found(person: Track, pose: Pose, at_s: float) -> None:
-    person.take(measured(pose), ns(at_s), THRESHOLD)
+    person.take(measured(pose), ns(at_s), THRESHOLD, in_own_square=True)
 
 
 def walking(px_s: float = 100.0, seconds: float = 1.0) -> Track:

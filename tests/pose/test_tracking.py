@@ -467,3 +467,43 @@ def test_after_a_pause_whoever_is_not_seen_is_forgotten():
     room.see(standing(300), standing(1200))
     assert set(room.see(standing(300), after_s=1.6, looked={room.key(1)})) == {1}
     assert len(room.tracker.tracks) == 1
+
+
+# Closer looks
+
+
+def test_a_closer_look_shows_somebody_as_they_are():
+    room = Room()
+    room.see(standing())
+    (track,) = room.tracker.tracks
+    assert track.rough
+    closer = standing(304, score=0.6)
+    room.tracker.correct(track, [standing(700, score=0.9), closer], THRESHOLD)
+    assert track.pose is closer
+    assert not track.rough
+
+
+@pytest.mark.parametrize("finds", [[], [standing(700)], [standing(score=0.23)]])
+def test_a_closer_look_that_shows_nobody_like_them_changes_nothing(finds):
+    room = Room()
+    room.see(standing())
+    (track,) = room.tracker.tracks
+    before = track.pose
+    room.tracker.correct(track, finds, THRESHOLD)
+    assert track.pose is before
+    assert track.rough
+
+
+def test_whoever_was_found_in_a_square_of_their_own_is_rough_again_only_once_they_come_back():
+    room = Room()
+    room.see(standing())
+    (track,) = room.tracker.tracks
+    room.see(Sighting(standing(), track.key))
+    assert not track.rough
+    room.see(standing())
+    assert not track.rough
+    room.see()
+    room.see()
+    room.see(standing())
+    assert track.seen_now
+    assert track.rough
