@@ -29,7 +29,7 @@ from edge_node.evaluate.coco import Picture, read_coco
 from edge_node.evaluate.protocols import run_protocol
 from edge_node.evaluate.run import follow, result, together
 from edge_node.evaluate.sources import sequences_of
-from edge_node.pose import attention, finding, movenet, region, similarity, smoothing, still, track
+from edge_node.pose import attention, estimator, finding, movenet, region, similarity, smoothing, still
 
 FRAMES = 30
 
@@ -104,8 +104,7 @@ SEQUENCE: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
     "filter: limbs not carried on": lambda: set_to(smoothing, CARRIED=0.0),
     "filter: opened by the least speed": lambda: set_to(smoothing, STILL_SIZES_PER_S=0.0),
     "filter: no limit to leaps": lambda: set_to(smoothing, LEAP_SIZES=100.0),
-    "filter: afresh at the first crop": lambda: set_to(smoothing, ROUGH_SHARE=0.0),
-    "filter: goes on at the first crop": lambda: set_to(track, ROUGH_LOOKS=0),
+    "attention: no closer look at who has just come": lambda: set_to(estimator, FILLING=0.0),
     "filter: no doubt": lambda: set_to(smoothing, LEAST_TRUST=1.0),
     "crop: 1.2 x extent": lambda: set_to(attention, CROP_FACTOR=1.2),
     "crop: 1.7 x extent": lambda: set_to(attention, CROP_FACTOR=1.7),

@@ -88,6 +88,11 @@ def crop_of(extent_px: Box, factor: float) -> Region:
     return _square((x0 + x1) / 2, (y0 + y1) / 2, factor * max(x1 - x0, y1 - y0))
 
 
+def closer_look(extent_px: Box) -> Region:
+    """The square around somebody of whom this frame has shown the joints' extent."""
+    return crop_of(extent_px, CROP_FACTOR)
+
+
 def _crop_for(person: Wanted) -> Region:
     """Somebody who was missed is looked for in a wider square."""
     factor = CROP_FACTOR * min(1 + MISSED_GROWTH * person.misses, MISSED_GROWTH_MOST)

@@ -10,7 +10,7 @@ from edge_node.config.settings import Settings
 from edge_node.data import Frame, KeypointArray, People, Person
 from edge_node.engine import Engine
 from edge_node.health import Health
-from edge_node.pose.attention import CROP_FACTOR, Attention, Look, crop_of
+from edge_node.pose.attention import Attention, Look, closer_look
 from edge_node.pose.finding import Seen, look
 from edge_node.pose.pace import Pace
 from edge_node.pose.similarity import extent_px
@@ -122,7 +122,7 @@ class Estimator:
         rough = [t for t in tracks if t.rough and t.seen_now and t.size_px < FILLING * scan_px][:room]
         if not rough:
             return []
-        regions = [crop_of(t.pose.extent_px, CROP_FACTOR) for t in rough]
+        regions = [closer_look(t.pose.extent_px) for t in rough]
         seen = look(self._engine, frame.image, regions, config.pose.score_threshold, config.pose.nms)
         for track, closer in zip(rough, seen, strict=True):
             self._tracker.correct(track, closer.poses, config.pose.score_threshold)
