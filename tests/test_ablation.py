@@ -51,7 +51,7 @@ def pictures(shared):
 
 @pytest.fixture(scope="module")
 def frames(shared):
-    return list(clip(shared.clips / "people_one_by_one.mp4", first=150, last=175))
+    return list(clip(shared.clips / "people_one_by_one.mp4", first=140, last=185))
 
 
 @pytest.mark.parametrize("name", ablation.BOXES)

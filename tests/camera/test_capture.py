@@ -288,7 +288,7 @@ def test_frames_of_a_camera_that_is_there_are_no_attempts_to_open_it():
 
 
 def test_a_clip_whose_next_frame_is_not_due_is_alive_while_that_frame_is_waited_for(tmp_path):
-    write_matroska(tmp_path / "lapse.mkv", [0, 33, 3000], 3033)
+    write_matroska(tmp_path / "lapse.mkv", [0, 500, 4000], 4500)
     told, slot = threading.Semaphore(0), Latest()
     capture = Capture(CameraSettings(source=str(tmp_path / "lapse.mkv"), realtime=True), slot, Health(), alive=told.release)
     thread = threading.Thread(target=capture.run)
