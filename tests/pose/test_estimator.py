@@ -36,6 +36,11 @@ def test_whoever_fills_the_picture_needs_no_closer_look(shared, engine):
     assert [len(frame.regions) for frame in people] == 5 * [1]
 
 
+def test_whoever_is_followed_is_looked_at_once_beside_the_scan(shared, engine):
+    people = followed(engine, clip(shared.clips / "dance.mp4", last=10), **{"pose.max_people": 3})
+    assert [len(frame.regions) for frame in people] == 10 * [2]
+
+
 @pytest.mark.parametrize("keys", [{"pose.max_people": 1}, {"pose.max_people": 3, "pose.max_inferences": 2}])
 def test_the_first_pose_is_as_good_as_the_next(shared, engine, keys):
     """The same picture again and again: from the second time on it is looked at in a square around the joints."""
