@@ -5,7 +5,13 @@
 The device is the stand-in of tests/simtpu, which answers after a given time, so the figures are of the hop and say nothing of a
 Coral stick. Both sample the same picture first, as the node does; the hop is what a square takes beyond sampling and the child's own
 invoke. The last column is a process that is woken in the same way (eventfd), sleeps as long as the device works, and wakes this
-one. Exit code 1 when the hop takes more than 0.1 ms in any row.
+one.
+
+Each device is measured twice: as it is, and with the processors kept from resting (/dev/cpu_dma_latency, as cyclictest does; root
+only). What a row takes beyond its double is the machine's: in a virtual machine a processor that rests is the host's to wake.
+
+Exit code 1 when the hop takes more than 0.1 ms at p50: with the processors awake in any row; as they are, for a device that takes
+time, or for any when they cannot be kept awake.
 """
 
 import contextlib
@@ -27,8 +33,9 @@ from edge_node.config.models import Model  # noqa: E402 - the same
 from edge_node.engine.edgetpu import EdgeTpu, EdgeTpuEngine, read_compiled  # noqa: E402 - the same
 from edge_node.engine.edgetpu_process import LIBRARY  # noqa: E402 - the same
 from edge_node.engine.runtime import load_runtime  # noqa: E402 - the same
+from edge_node.errors import EngineError  # noqa: E402 - the same
 from edge_node.pose.region import placed, sampler, whole_frame  # noqa: E402 - the same
-from tests.simtpu.simtpu import simulated_tpu  # noqa: E402 - the same
+from tests.simtpu.simtpu import SimTpu, simulated_tpu  # noqa: E402 - the same
 
 SHARED = Path(os.environ.get("EDGE_NODE_SHARED", ROOT.parent / "shared"))
 COMPILED_MODEL = SHARED / "models" / "movenet_single_pose_lightning_ptq_edgetpu.tflite"
@@ -43,6 +50,8 @@ while os.eventfd_read(asked):
     os.eventfd_write(answered, time.monotonic_ns() - begin)
 """
 DELAYS_MS = (0, 2, 7)
+LIMIT_MS = 0.1
+WAKE_LATENCY = Path("/dev/cpu_dma_latency")
 cv2.setNumThreads(1)  # as the node does
 fill = sampler(np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8), placed(whole_frame(640, 480), 640, 480, 192))
 
@@ -54,18 +63,32 @@ def main() -> int:
             sys.exit(f"{COMPILED_MODEL.name} cannot be cut at its heads")
         engine = EdgeTpu(Model(), model, load_runtime()).start()
         direct = in_this_process(model.cut.content, tpu.directory / LIBRARY)
-        print("| answers after | in this process | through the child | hop p50 ms | hop p99 ms | an empty process, p50 ms |")
-        print("|---|---:|---:|---:|---:|---:|")
-        worst = 0.0
-        for delay_ms in DELAYS_MS:
-            tpu.control.delay_us = delay_ms * 1000
-            with empty_process(delay_ms) as empty:
-                worst = max(worst, row(delay_ms, direct, engine, empty))
+        print("| processors | answers after | in this process | through the child | hop p50 ms | hop p99 ms | an empty process, p50 ms |")
+        print("|---|---|---:|---:|---:|---:|---:|")
+        try:
+            good = [compared(tpu, direct, engine, delay_ms) for delay_ms in DELAYS_MS]
+        except EngineError as error:  # a machine that stands still for a third of a second
+            sys.exit(f"not measured to the end: {error}")
         engine.close()
-    return 0 if worst <= 0.1 else 1
+    return 0 if all(good) else 1
 
 
-def row(delay_ms: int, direct: Callable[[], float], engine: EdgeTpuEngine, empty: Callable[[], float]) -> float:
+def compared(tpu: SimTpu, direct: Callable[[], float], engine: EdgeTpuEngine, delay_ms: int) -> bool:
+    """Measure a device that takes so long; returns whether the hop is short enough."""
+    tpu.control.delay_us = delay_ms * 1000
+    with empty_process(delay_ms) as empty:
+        resting = row("may rest", delay_ms, direct, engine, empty)
+        try:
+            with processors_awake():
+                awake = row("kept awake", delay_ms, direct, engine, empty)
+        except (PermissionError, FileNotFoundError) as error:
+            print(f"the processors cannot be kept awake: {error}", file=sys.stderr)
+            return resting <= LIMIT_MS
+    return awake <= LIMIT_MS and (resting <= LIMIT_MS or not delay_ms)
+
+
+def row(what: str, delay_ms: int, direct: Callable[[], float], engine: EdgeTpuEngine, empty: Callable[[], float]) -> float:
+    """Measure and print; returns the median of what the hop takes, in ms."""
     columns: tuple[list[float], ...] = ([], [], [], [])
     for number in range(ROUNDS + WARM_UP):
         figures = (direct(), *child(engine), empty())
@@ -74,11 +97,19 @@ def row(delay_ms: int, direct: Callable[[], float], engine: EdgeTpuEngine, empty
                 kept.append(figure)
     alone, through, hop, floor = (statistics.median(column) for column in columns)
     p99 = float(np.percentile(columns[2], 99))
-    print(
-        f"| {delay_ms} ms | {alone:.3f} | {through:.3f} | {hop:.3f} | {p99:.3f} | {floor:.3f} |",
-        flush=True,
-    )
+    print(f"| {what} | {delay_ms} ms | {alone:.3f} | {through:.3f} | {hop:.3f} | {p99:.3f} | {floor:.3f} |", flush=True)
     return hop
+
+
+@contextlib.contextmanager
+def processors_awake() -> Iterator[None]:
+    """For as long as it is held no processor rests deeper than polling.
+
+    Raises ``PermissionError`` unless root, ``FileNotFoundError`` where the kernel has no such device.
+    """
+    with WAKE_LATENCY.open("wb", buffering=0) as request:
+        request.write((0).to_bytes(4, "little"))
+        yield
 
 
 def in_this_process(content: bytes, library: Path) -> Callable[[], float]:
