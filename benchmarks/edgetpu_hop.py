@@ -107,7 +107,7 @@ def processors_awake() -> Iterator[None]:
 
     Raises ``PermissionError`` unless root, ``FileNotFoundError`` where the kernel has no such device.
     """
-    with WAKE_LATENCY.open("wb", buffering=0) as request:
+    with WAKE_LATENCY.open("r+b", buffering=0) as request:
         request.write((0).to_bytes(4, "little"))
         yield
 
