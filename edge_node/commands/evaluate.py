@@ -92,6 +92,8 @@ def _say_what_has_no_effect(arguments: argparse.Namespace) -> None:
         if getattr(arguments, option) is not None:
             of = f"--sequence {arguments.sequence}" if arguments.sequence else "annotated pictures"
             print(f"--{option} has no effect on {of}", file=sys.stderr)
+    if kind == "pictures" and arguments.protocol == "boxes" and arguments.max_inferences is not None:
+        print("--max-inferences has no effect with --protocol boxes: each person's box is looked at once", file=sys.stderr)
 
 
 def _say_what_is_measured(model: Model) -> None:

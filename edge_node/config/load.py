@@ -5,6 +5,7 @@ Every mistake is reported at once, each as ``file:line:column: key: what is wron
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,6 +91,8 @@ def _read(path: Path | None, environment: Mapping[str, str], overrides: Sequence
         if name.startswith(ENVIRONMENT_PREFIX):
             keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
             _put(source, keys, environment[name], f"environment variable {name}")
+        elif (meant := _variables_with_one_underscore().get(name)) is not None:
+            source.problems.append(f"environment variable {name}: unknown, did you mean {meant}?")
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
@@ -97,6 +100,15 @@ def _read(path: Path | None, environment: Mapping[str, str], overrides: Sequence
             continue
         _put(source, key.split("."), value, f"--set {text}")
     return source
+
+
+@cache
+def _variables_with_one_underscore() -> Mapping[str, str]:
+    """What is easily written in place of a key's variable, to that variable."""
+    paths = [path.upper() for path in all_keys()]
+    return {
+        f"{ENVIRONMENT_PREFIX[:-1]}{path.replace('.', '_')}": f"{ENVIRONMENT_PREFIX}{path.replace('.', '__')}" for path in paths
+    }
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:

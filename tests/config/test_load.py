@@ -169,6 +169,19 @@ def test_a_section_that_is_none_is_told_also_when_a_key_of_it_is_set_elsewhere(t
     ]
 
 
+def test_a_variable_with_one_underscore_is_told_and_not_passed_over() -> None:
+    found = problems(None, {"EDGE_NODE_MQTT_HOST": "broker", "EDGE_NODE_STATE_PRESENCE_ON_S": "2"})
+    assert found == [
+        "environment variable EDGE_NODE_MQTT_HOST: unknown, did you mean EDGE_NODE__MQTT__HOST?",
+        "environment variable EDGE_NODE_STATE_PRESENCE_ON_S: unknown, did you mean EDGE_NODE__STATE__PRESENCE_ON_S?",
+    ]
+
+
+def test_variables_that_are_no_keys_are_let_pass() -> None:
+    own = ("MQTT_PASSWORD", "CAMERA_USERNAME", "CAMERA_PASSWORD", "WEB_TOKEN", "MODEL_MIRROR", "SHARED", "PYTHON")
+    assert load(None, {f"EDGE_NODE_{name}": "x" for name in own}) == Config()
+
+
 def test_a_key_below_a_value_is_told(tmp_path: Path) -> None:
     file = write(tmp_path, "state:\n  zones: []\ncamera:\n  fps: 5\n")
     assert problems(file, {"EDGE_NODE__CAMERA__FPS__MAX": "9"}, ("state.zones.0.name=bed",)) == [

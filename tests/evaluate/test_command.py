@@ -209,6 +209,14 @@ def test_options_that_count_for_something_else_are_told_to_be_without_effect():
     assert [line for line in done.stderr.splitlines() if "effect" in line] == told
 
 
+def test_a_budget_is_told_to_be_without_effect_where_boxes_are_given(shared, some_pictures):
+    words = ["--coco", some_pictures, "--limit", 1, "--max-inferences", 3, "--set", f"model.directory={shared.models}"]
+    for protocol, told in (("boxes", True), ("people", False)):
+        done = evaluate(*words, "--protocol", protocol)
+        assert done.returncode == 0, done.stderr
+        assert ("--max-inferences has no effect" in done.stderr) == told
+
+
 def test_a_clip_of_ones_own_is_measured(shared, tmp_path):
     keypoints = [360, 300, 2] * 17
     frames = [{"people": [{"id": 1, "keypoints": keypoints}]}] * 3
