@@ -233,14 +233,14 @@ class Backlog:
 @pytest.mark.parametrize("receive_maximum", [1, 10])
 def test_no_more_messages_are_unacknowledged_than_the_broker_says_it_takes(counting_broker, sender, receive_maximum, lossless):
     broker = counting_broker(receive_maximum)
-    node = sender(f"mqtt.port={broker.port}", "mqtt.qos=1", HOME_ASSISTANT, speakers=[Backlog(50)], lossless=lossless)
+    node = sender(f"mqtt.port={broker.port}", "mqtt.qos=1", HOME_ASSISTANT, speakers=[Backlog(100)], lossless=lossless)
     node.online()
     frames = node.run(1.0, 60)
-    wait_for(lambda: broker.topics.count("edge_node/v1/n1/event/test") >= 50)
+    wait_for(lambda: broker.topics.count("edge_node/v1/n1/event/test") >= 100)
     node.stop()
     assert broker.connections == 1
     assert broker.most_under_way <= receive_maximum
-    assert broker.topics.count("edge_node/v1/n1/event/test") == 50
+    assert broker.topics.count("edge_node/v1/n1/event/test") == 100
     assert broker.topics.count("edge_node/v1/n1/pose") == frames if lossless else broker.topics.count("edge_node/v1/n1/pose") > 5
 
 
