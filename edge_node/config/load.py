@@ -106,9 +106,7 @@ def _read(path: Path | None, environment: Mapping[str, str], overrides: Sequence
 def _variables_with_one_underscore() -> Mapping[str, str]:
     """What is easily written in place of a key's variable, to that variable."""
     paths = [path.upper() for path in all_keys()]
-    return {
-        f"{ENVIRONMENT_PREFIX[:-1]}{path.replace('.', '_')}": f"{ENVIRONMENT_PREFIX}{path.replace('.', '__')}" for path in paths
-    }
+    return {f"{ENVIRONMENT_PREFIX[:-1]}{path.replace('.', '_')}": f"{ENVIRONMENT_PREFIX}{path.replace('.', '__')}" for path in paths}
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
