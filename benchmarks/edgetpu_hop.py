@@ -10,8 +10,7 @@ one.
 Each device is measured twice: as it is, and with the processors kept from resting (/dev/cpu_dma_latency, as cyclictest does; root
 only). What a row takes beyond its double is the machine's: in a virtual machine a processor that rests is the host's to wake.
 
-Exit code 1 when the hop takes more than 0.1 ms at p50: with the processors awake in any row; as they are, for a device that takes
-time, or for any when they cannot be kept awake.
+Exit code 1 when the hop takes more than 0.1 ms at p50 in any row.
 """
 
 import contextlib
@@ -66,25 +65,24 @@ def main() -> int:
         print("| processors | answers after | in this process | through the child | hop p50 ms | hop p99 ms | an empty process, p50 ms |")
         print("|---|---|---:|---:|---:|---:|---:|")
         try:
-            good = [compared(tpu, direct, engine, delay_ms) for delay_ms in DELAYS_MS]
+            worst = max(max(compared(tpu, direct, engine, delay_ms)) for delay_ms in DELAYS_MS)
         except EngineError as error:  # a machine that stands still for a third of a second
             sys.exit(f"not measured to the end: {error}")
         engine.close()
-    return 0 if all(good) else 1
+    return 0 if worst <= LIMIT_MS else 1
 
 
-def compared(tpu: SimTpu, direct: Callable[[], float], engine: EdgeTpuEngine, delay_ms: int) -> bool:
-    """Measure a device that takes so long; returns whether the hop is short enough."""
+def compared(tpu: SimTpu, direct: Callable[[], float], engine: EdgeTpuEngine, delay_ms: int) -> list[float]:
+    """Measure a device that takes so long; returns the hop's milliseconds with the processors as they are, and awake where that can be."""
     tpu.control.delay_us = delay_ms * 1000
     with empty_process(delay_ms) as empty:
-        resting = row("may rest", delay_ms, direct, engine, empty)
+        hops_ms = [row("may rest", delay_ms, direct, engine, empty)]
         try:
             with processors_awake():
-                awake = row("kept awake", delay_ms, direct, engine, empty)
+                hops_ms.append(row("kept awake", delay_ms, direct, engine, empty))
         except (PermissionError, FileNotFoundError) as error:
             print(f"the processors cannot be kept awake: {error}", file=sys.stderr)
-            return resting <= LIMIT_MS
-    return awake <= LIMIT_MS and (resting <= LIMIT_MS or not delay_ms)
+    return hops_ms
 
 
 def row(what: str, delay_ms: int, direct: Callable[[], float], engine: EdgeTpuEngine, empty: Callable[[], float]) -> float:
