@@ -222,8 +222,8 @@ def test_a_camera_that_comes_and_goes_fills_no_log_and_is_back_once_it_lasts(cap
         while run.health.problems() and time.monotonic() < deadline:
             time.sleep(0.01)
         assert run.health.problems() == {}
+        run.stop()  # it is said just after the problem is over
         assert caplog.records[-1].message == "camera: gives pictures again"
-        run.stop()
 
 
 def test_reasons_that_alternate_while_a_camera_is_away_are_said_once_each(caplog, monkeypatch):
