@@ -37,11 +37,14 @@ LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """``count`` frames or invokes in ``took_s``, rests between them not counted."""
+    """``count`` frames or invokes in ``took_s``, rests between them not counted. ``each_ms``: of bare blocks, one square's time in each
+    round of as many as run at once.
+    """
 
     count: int
     took_s: float
     used: Usage
+    each_ms: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)
@@ -131,7 +134,7 @@ class Loop:
         engine = other or self._engine
         invoke = engine.invoke if isinstance(engine, CpuEngine) else self._invoke_by_infer
         rounds = max(1, BLOCK // squares)
-        took_s = 0.0
+        took_s: list[float] = []
         before, due = usage(), time.perf_counter()
         for _ in range(rounds):
             if self._interval_s:
@@ -139,8 +142,9 @@ class Loop:
                 time.sleep(max(0.0, due - time.perf_counter()))
             start = time.perf_counter()
             invoke(squares)
-            took_s += time.perf_counter() - start
-        return Block(rounds * squares, took_s, usage().since(before).less(BESIDE_MODEL))
+            took_s.append(time.perf_counter() - start)
+        used = usage().since(before).less(BESIDE_MODEL)
+        return Block(rounds * squares, sum(took_s), used, tuple(1e3 * took / squares for took in took_s))
 
     def allocated_kb(self) -> float:
         """Python and numpy memory that one frame takes and gives back: median of the peaks of a block."""
@@ -165,8 +169,11 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Alternated:
-    """The sums of one run's blocks. ``whole`` is of the model file as it stands, ``None`` where that is what runs anyway."""
+    """The sums of one run's blocks, and what the loop's showed. ``whole`` is of the model file as it stands, ``None`` where that is what
+    runs anyway.
+    """
 
+    people: tuple[People, ...]
     loop: Block
     bare: Block
     whole: Block | None
@@ -177,6 +184,7 @@ def alternate(loop: Loop, frames: int, whole: CpuEngine | None, seen: Seen) -> A
     ran: list[Block] = []
     bare: list[Block] = []
     wholes: list[Block] = []
+    seen_before = len(seen.people)
     for number in range(max(1, round(frames / BLOCK))):
         if number % 2:
             bare.append(loop.bare_block(seen.squares))
@@ -185,14 +193,15 @@ def alternate(loop: Loop, frames: int, whole: CpuEngine | None, seen: Seen) -> A
             bare.append(loop.bare_block(seen.squares))
         if whole is not None:
             wholes.append(loop.bare_block(seen.squares, whole))
-    return Alternated(_sum(ran), _sum(bare), _sum(wholes) if wholes else None)
+    return Alternated(tuple(seen.people[seen_before:]), _sum(ran), _sum(bare), _sum(wholes) if wholes else None)
 
 
 def _sum(blocks: list[Block]) -> Block:
     used = NOTHING_USED
     for block in blocks:
         used = used.plus(block.used)
-    return Block(sum(b.count for b in blocks), sum(b.took_s for b in blocks), used)
+    each_ms = tuple(ms for block in blocks for ms in block.each_ms)
+    return Block(sum(b.count for b in blocks), sum(b.took_s for b in blocks), used, each_ms)
 
 
 def warm_up(loop: Loop) -> None:

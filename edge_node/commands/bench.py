@@ -121,7 +121,12 @@ def described(result: dict[str, Any]) -> str:
     """The result, as ``asdict`` has it, for the terminal."""
     machine = result["machine"]
     by_thread = ", ".join(f"{name} {ms}" for name, ms in result["cpu_ms_by_thread"].items())
-    names = {"end to end": "end_to_end_ms", "beyond invoke": "beyond_invoke_ms", "beyond bare": "beyond_bare_ms"}
+    names = {
+        "bare invoke": "bare_invoke_ms",
+        "end to end": "end_to_end_ms",
+        "beyond invoke": "beyond_invoke_ms",
+        "beyond bare": "beyond_bare_ms",
+    }
     latencies = {**result["stages"], **{name: result[key] for name, key in names.items()}}
     table = [f"{name:16}{ms['p50']:9.3f}{ms['p99']:9.3f}" for name, ms in latencies.items() if ms]
     if result["end_to_end_ms"] is None:

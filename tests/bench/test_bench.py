@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_node.bench.measure import _model
 from edge_node.bench.process import Usage, machine
+from edge_node.bench.result import _model
 from edge_node.cli import main
 from edge_node.commands.bench import COLUMNS, append_row, described, read_rows
 from edge_node.config.models import Model
