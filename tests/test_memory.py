@@ -2,9 +2,12 @@
 
 import ctypes
 import gc
-import mmap
 import os
+import re
+import shutil
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from edge_node.memory import give_back, settle
 
 BLOCKS, BLOCK_BYTES = 20_000, 3000
+CONSTANTS = 1_000_000
 
 
 def rss_bytes() -> int:
@@ -44,29 +48,76 @@ def unfrozen() -> Iterator[None]:
     gc.unfreeze()
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "library.so"
-    path.write_bytes(os.urandom(BLOCKS * BLOCK_BYTES))
-    return path
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """A library with constants, and with addresses that only the linker writes before nobody may any more."""
+    folder = tmp_path_factory.mktemp("library")
+    source, path = folder / "library.c", folder / "library.so"
+    constants = ",".join(str(number % 251) for number in range(CONSTANTS))
+    source.write_text(f"""
+        const unsigned char constants[{CONSTANTS}] = {{{constants}}};
+        const unsigned char *const addresses[] = {{constants, constants + 7}};
+        const unsigned char *seventh(void) {{ return addresses[1]; }}
+    """)
+    subprocess.run(["cc", "-shared", "-fPIC", "-Wl,-z,relro", "-o", path, source], check=True)
+    return ctypes.CDLL(str(path))
+
+
+def in_memory_kb(path: str, access: str) -> int:
+    """Of a file, in this process, mapped with this access."""
+    mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
+    wanted = [text for text in mappings if path in text and f" {access} " in text.partition("\n")[0]]
+    return sum(int(kb) for text in wanted for kb in re.findall(r"^Rss: +(\d+)", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("let_go", [settle, give_back])
 @pytest.mark.usefixtures("unfrozen")
-def test_code_that_was_used_is_let_go_and_comes_back_where_it_is_used_again(file: Path, let_go: Callable[[], None]) -> None:
-    with file.open("rb") as opened:
-        code = mmap.mmap(opened.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
-    used = bytes(code)
-    before = rss_bytes()
+def test_what_was_used_of_a_library_is_let_go_and_comes_back_where_it_is_used_again(
+    library: ctypes.CDLL, let_go: Callable[[], None]
+) -> None:
+    constants = (ctypes.c_ubyte * CONSTANTS).in_dll(library, "constants")
+    used = bytes(constants)
+    before_kb = in_memory_kb(library._name, "r--p")
     let_go()
-    assert before - rss_bytes() > 0.9 * len(used)
-    assert code[:] == used
+    assert before_kb - in_memory_kb(library._name, "r--p") > 0.9 * CONSTANTS / 1024
+    assert bytes(constants) == used
 
 
 @pytest.mark.usefixtures("unfrozen")
-def test_what_a_library_has_changed_of_its_data_stays(file: Path) -> None:
-    with file.open("rb") as opened:
-        data = mmap.mmap(opened.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    data[:] = changed = os.urandom(len(data))
+def test_code_is_let_go_as_well() -> None:
+    code = "libpython" if "libpython" in Path("/proc/self/maps").read_text() else sys.executable
+    before_kb = in_memory_kb(code, "r-xp")
     settle()
-    assert data[:] == changed
+    assert 0 < in_memory_kb(code, "r-xp") < before_kb
+
+
+@pytest.mark.parametrize("let_go", [settle, give_back])
+@pytest.mark.usefixtures("unfrozen")
+def test_what_the_linker_wrote_stays(library: ctypes.CDLL, let_go: Callable[[], None]) -> None:
+    addresses = (ctypes.c_void_p * 2).in_dll(library, "addresses")
+    linked = list(addresses)
+    let_go()
+    assert list(addresses) == linked
+    library.seventh.restype = ctypes.c_void_p
+    assert library.seventh() == linked[1] == linked[0] + 7
+
+
+def test_libraries_may_be_loaded_and_closed_meanwhile(library: ctypes.CDLL) -> None:
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            again = ctypes.CDLL(library._name + ".copy")
+            again.seventh.restype = ctypes.c_void_p
+            assert again.seventh()
+            ctypes.CDLL(None).dlclose(ctypes.c_void_p(again._handle))
+
+    shutil.copy(library._name, library._name + ".copy")
+    loader = threading.Thread(target=load)
+    loader.start()
+    try:
+        for _ in range(200):
+            give_back()
+    finally:
+        stop.set()
+        loader.join()
