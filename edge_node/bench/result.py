@@ -114,6 +114,7 @@ def result_of(config: Config, engine: Engine, measured: Measured) -> Result:
     used, frames = _total([one.loop for one in measured.runs])
     runs = tuple(_run(one, measured.arrivals_ns) for one in measured.runs)
     ratios = [run.ratio for run in runs]
+    heads = [run.heads_invoke_fps for run in runs if run.heads_invoke_fps is not None]
     return Result(
         version=__version__,
         machine=machine(),
@@ -130,7 +131,7 @@ def result_of(config: Config, engine: Engine, measured: Measured) -> Result:
         bare_invoke_fps=_median([run.bare_invoke_fps for run in runs], 1),
         ratio=_median(ratios),
         spread=round(max(ratios) - min(ratios), 3),
-        heads_invoke_fps=_median(heads, 1) if (heads := [h for run in runs if (h := run.heads_invoke_fps) is not None]) else None,
+        heads_invoke_fps=_median(heads, 1) if heads else None,
         runs=runs,
         stages=_stages(measured.runs, measured.health),
         bare_invoke_ms=_usual([run.bare_invoke_ms for run in runs]),
