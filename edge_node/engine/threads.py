@@ -7,10 +7,11 @@ import logging
 import os
 import platform
 import statistics
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ log = logging.getLogger(__name__)
 
 CACHE_FILE = "threads.json"
 MEASURE_S = 0.2
-"""Time for one candidate, ``RESTS`` rests not counted; a slow board gets three runs of each at least."""
+"""Time for one candidate, ``RESTS`` rests not counted."""
+TURNS = 8
+"""Parts in which each candidate gets its time, so that a slow board gets as many runs of each at least."""
 REST_S = 0.02
 """A live camera lets the model rest about so long after each frame. Threads that fell asleep meanwhile have to be woken, which may take
 longer than they save: on two virtual cores, two threads were 1.5 times as fast as one in a row, and 0.8 times after 10 ms of rest."""
-RESTS = 15
+RESTS = 16
 WORTH_IT = 0.95
 """More threads are taken for at most this share of the time."""
 
@@ -76,47 +79,57 @@ def measured_plan(
 
 
 def _measure(open_square: Callable[[int], Callable[[], None]], cores: int, rest_s: float, give_up: Callable[[], bool]) -> ThreadPlan:
-    solo_s = {}
-    for threads in sorted({1, (cores + 1) // 2, cores - 1, cores}):
-        solo_s[threads] = _usual_s(open_square(threads), rest_s, give_up)
+    """All candidates in turns, so that a machine that is slow for a while is so for each."""
+    candidates = sorted({1, (cores + 1) // 2, cores - 1, cores})
+    squares: list[Callable[[], None]] = []
+    for threads in (*candidates, *[1] * (cores - 1)):
         if give_up():
             return ThreadPlan(1, 1)
+        squares.append(open_square(threads))
+    alone, beside = squares[: len(candidates)], [squares[0], *squares[len(candidates) :]]
+    solo: dict[int, list[float]] = {threads: [] for threads in candidates}
+    side_by_side: list[float] = []
+    for _ in range(TURNS):
+        for times, invoke in zip(solo.values(), alone, strict=True):
+            times.extend(_times_s(invoke, rest_s, give_up))
+            if give_up():
+                return ThreadPlan(1, 1)
+        side_by_side += _side_by_side_times_s(beside, rest_s, give_up)
+    return _fastest({threads: _usual_s(times, rest_s) for threads, times in solo.items()}, _usual_s(side_by_side, rest_s) / cores, cores)
+
+
+def _fastest(solo_s: Mapping[int, float], side_by_side_s: float, cores: int) -> ThreadPlan:
+    """``solo_s``: time of an invoke by threads, fewest first. ``side_by_side_s``: time for each square while every core runs one."""
     best = 1
-    for threads in sorted(solo_s):
-        if solo_s[threads] < WORTH_IT * solo_s[best]:
+    for threads, took_s in solo_s.items():
+        if took_s < WORTH_IT * solo_s[best]:
             best = threads
-    side_by_side_s = _side_by_side_s([open_square(1) for _ in range(cores)], rest_s, give_up) / cores
-    workers = cores if side_by_side_s < WORTH_IT * solo_s[best] else 1
     log.info("threads measured: %s ms, side by side %.1f ms", {n: round(s * 1e3, 1) for n, s in solo_s.items()}, side_by_side_s * 1e3)
-    return ThreadPlan(best, workers)
+    return ThreadPlan(best, cores if side_by_side_s < WORTH_IT * solo_s[best] else 1)
 
 
-def _usual_s(invoke: Callable[[], None], rest_s: float, give_up: Callable[[], bool]) -> float:
-    """Time of one invoke: the median; or, with a rest before each, the upper quartile, for then threads are now quick and now slow."""
+def _times_s(invoke: Callable[[], None], rest_s: float, give_up: Callable[[], bool]) -> list[float]:
+    """Times of the invokes of one turn, one at least."""
     times: list[float] = []
     start = time.perf_counter()
-    while not times or (not give_up() and (len(times) < 3 or time.perf_counter() - start < MEASURE_S + RESTS * rest_s)):
+    while not times or (not give_up() and time.perf_counter() - start < (MEASURE_S + RESTS * rest_s) / TURNS):
         if rest_s:
             time.sleep(rest_s)
         before = time.perf_counter()
         invoke()
         times.append(time.perf_counter() - before)
+    return times
+
+
+def _side_by_side_times_s(invokes: list[Callable[[], None]], rest_s: float, give_up: Callable[[], bool]) -> list[float]:
+    """The same while every core runs one."""
+    with ThreadPoolExecutor(len(invokes)) as workers:
+        return list(chain.from_iterable(workers.map(lambda invoke: _times_s(invoke, rest_s, give_up), invokes)))
+
+
+def _usual_s(times: list[float], rest_s: float) -> float:
+    """The median; or, with a rest before each, the upper quartile, for then threads are now quick and now slow."""
     return sorted(times)[len(times) * 3 // 4] if rest_s else statistics.median(times)
-
-
-def _side_by_side_s(invokes: list[Callable[[], None]], rest_s: float, give_up: Callable[[], bool]) -> float:
-    """Time of one invoke while every core runs one."""
-    times = [0.0] * len(invokes)
-
-    def run(number: int) -> None:
-        times[number] = _usual_s(invokes[number], rest_s, give_up)
-
-    workers = [threading.Thread(target=run, args=(number,)) for number in range(len(invokes))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return statistics.median(times)
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -3,7 +3,7 @@
 import importlib.metadata
 import itertools
 import os
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -129,13 +129,13 @@ def test_measured_threads_are_remembered(tmp_path, monkeypatch):
         return lambda: None
 
     plan = measured_plan(open_square, "a model", tmp_path, live=False)
-    assert opened == [1, 2, 1, 1]  # one square with one thread and with two, then two squares side by side
+    assert opened == [1, 2, 1]  # with one thread and with two, and the first beside another of its kind
     assert measured_plan(open_square, "a model", tmp_path, live=False) == plan
-    assert len(opened) == 4
+    assert len(opened) == 3
     for times, damaged in enumerate(("{damaged", "[" * 100_000), start=2):
         (tmp_path / "threads.json").write_text(damaged)
         measured_plan(open_square, "a model", tmp_path, live=False)
-        assert len(opened) == 4 * times
+        assert len(opened) == 3 * times
 
 
 def test_a_measurement_that_is_given_up_ends_at_once_and_is_not_kept(tmp_path, monkeypatch):
@@ -166,39 +166,75 @@ def test_a_full_disk_is_left_without_a_trace(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("live", "threads"), [(False, 2), (True, 1)])
-def test_threads_are_measured_in_the_rhythm_of_the_source(tmp_path, monkeypatch, live, threads):
-    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 2)
+class Clock(threading.local):
+    """Time that passes by sleeping alone, on each thread for itself: a real sleep takes as long as a busy machine likes."""
 
+    now_s = 0.0
+
+    def perf_counter(self):
+        return self.now_s
+
+    def sleep(self, duration_s):
+        self.now_s += duration_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("edge_node.engine.threads.time", clock)
+    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 2)
+    return clock
+
+
+@pytest.mark.parametrize(("live", "threads"), [(False, 2), (True, 1)])
+def test_threads_are_measured_in_the_rhythm_of_the_source(tmp_path, clock, live, threads):
     def open_square(threads):
         """Two threads are faster in a row, and slower once they fell asleep: as measured on two virtual cores."""
         last_s = -1.0
 
         def invoke():
             nonlocal last_s
-            rested = time.monotonic() - last_s > 0.01
-            time.sleep(0.008 if threads == 1 else 0.016 if rested else 0.004)
-            last_s = time.monotonic()
+            rested = clock.now_s - last_s > 0.01
+            clock.sleep(0.008 if threads == 1 else 0.016 if rested else 0.004)
+            last_s = clock.now_s
 
         return invoke
 
     assert measured_plan(open_square, "a model", tmp_path, live=live).solo_threads == threads
 
 
-def test_threads_that_are_now_quick_and_now_slow_beside_a_live_camera_are_not_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 2)
-
+def test_threads_that_are_now_quick_and_now_slow_beside_a_live_camera_are_not_taken(tmp_path, clock):
     def open_square(threads):
         runs = itertools.count()
-        return lambda: time.sleep(0.008 if threads == 1 else 0.016 if next(runs) % 3 == 0 else 0.004)
+        return lambda: clock.sleep(0.008 if threads == 1 else 0.016 if next(runs) % 3 == 0 else 0.004)
 
     assert measured_plan(open_square, "a model", tmp_path, live=True).solo_threads == 1
 
 
-def test_more_threads_that_win_next_to_nothing_are_not_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_node.engine.threads.usable_cores", lambda: 2)
-    plan = measured_plan(lambda threads: lambda: time.sleep(0.0101 - 0.0001 * threads), "a model", tmp_path, live=False)
-    assert plan.solo_threads == 1
+@pytest.mark.parametrize(("gain", "threads"), [(0.04, 1), (0.06, 2)])
+def test_more_threads_that_win_next_to_nothing_are_not_taken(tmp_path, clock, gain, threads):
+    def open_square(threads):
+        return lambda: clock.sleep(0.01 * (1 - gain * (threads - 1)))
+
+    assert measured_plan(open_square, "a model", tmp_path, live=False).solo_threads == threads
+
+
+def test_squares_run_side_by_side_where_that_gains_something(tmp_path, clock):
+    def slower_beside(factor):
+        """Squares on threads of their own take ``factor`` times as long."""
+        main = threading.current_thread()
+        return lambda _: lambda: clock.sleep(0.01 if threading.current_thread() is main else 0.01 * factor)
+
+    assert measured_plan(slower_beside(1.8), "a model", tmp_path, live=False) == ThreadPlan(1, 2)
+    assert measured_plan(slower_beside(1.95), "another", tmp_path, live=False) == ThreadPlan(1, 1)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_machine_that_is_slow_for_a_while_is_so_for_every_candidate(tmp_path, clock, live):
+    def open_square(_):
+        return lambda: clock.sleep(0.02 if clock.now_s < 0.2 else 0.01)
+
+    assert measured_plan(open_square, "a model", tmp_path, live=live).solo_threads == 1
 
 
 def test_an_unknown_file_is_first_run_in_a_child_and_what_passed_is_remembered(shared, tmp_path, monkeypatch):
