@@ -98,7 +98,7 @@ def test_stamps_frames_with_the_sensors_time(board):
     frame = camera.read()
     assert frame.seq == 7
     assert frame.media_ns == frame.captured_ns
-    assert time.monotonic_ns() - 100_000_000 < frame.captured_ns < time.monotonic_ns() - 8_000_000
+    assert frame.captured_ns < time.monotonic_ns() - 8_000_000
     assert abs(frame.ts - (time.time() - (time.monotonic_ns() - frame.captured_ns) / 1e9)) < 0.05
     assert frame.captured_ns > before_ns - 8_000_000
 

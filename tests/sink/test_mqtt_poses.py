@@ -165,7 +165,7 @@ def test_a_held_pose_that_is_too_old_is_thrown_away_and_told():
 
 
 def test_other_work_waits_for_a_pose_whose_answer_is_under_way_but_not_for_a_broker_that_is_away_or_silent():
-    def waited_s(answer_after_s=None, attached=True):
+    def waited_s(at_most_s, answer_after_s=None, attached=True):
         line = Line()
         lane = NewestPose(numbered, Health(), expiry_s=5)
         if attached:
@@ -175,12 +175,12 @@ def test_other_work_waits_for_a_pose_whose_answer_is_under_way_but_not_for_a_bro
         if answer_after_s is not None:
             answer.start()
         begun = time.monotonic()
-        lane.settle(0.5)
+        lane.settle(at_most_s)
         return time.monotonic() - begun
 
-    assert waited_s(attached=False) < 0.05
-    assert 0.05 < waited_s(answer_after_s=0.1) < 0.4
-    assert waited_s() > 0.4
+    assert waited_s(5, attached=False) < 2
+    assert 0.05 < waited_s(5, answer_after_s=0.1) < 2
+    assert 0.4 < waited_s(0.5) < 2
 
 
 # ---- every pose
