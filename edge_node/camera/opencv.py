@@ -119,6 +119,15 @@ class RgbConverter:
         self._bgr = bgr
         return self.convert(bgr)
 
+    def decode(self, capture: Capture) -> Image | None:
+        """The same of a ``capture`` that gives its pictures as they came, as JPEG. Which way up a picture claims to be is left alone."""
+        try:
+            got, jpeg = capture.retrieve()
+            bgr = cv2.imdecode(jpeg, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if got else None
+        except cv2.error:  # the same; or nothing at all
+            return None
+        return None if bgr is None else self.convert(bgr)
+
     def convert(self, bgr: NDArray[np.uint8]) -> Image:
         """RGB uint8 [H, W, 3] of a BGR picture of the same size; ``bgr`` may be used as scratch memory."""
         rgb = self._pool.take(bgr.shape[0], bgr.shape[1])

@@ -9,7 +9,7 @@ import cv2
 
 from edge_node.camera import source
 from edge_node.camera.explain import why_not
-from edge_node.camera.opencv import Capture, PassedOver, RgbConverter, grab
+from edge_node.camera.opencv import BAD_IN_A_ROW, Capture, PassedOver, RgbConverter, grab
 from edge_node.camera.stamps import LiveStamper, StreamClock
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
@@ -54,6 +54,14 @@ def is_finite(capture: Capture) -> bool:
     return bool(capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)
 
 
+def _gives_jpeg(capture: Capture) -> bool:
+    """Have a stream of JPEG pictures given as they come, if it is one: each stands for itself, so who skips one need not decode it.
+
+    OpenCV's FFmpeg decodes in ``grab`` otherwise.
+    """
+    return int(capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG") and bool(capture.set(cv2.CAP_PROP_FORMAT, -1))
+
+
 class StreamCamera:
     """An open stream without an end. RTSP frames are stamped by the stream's own clock, HTTP ones by their arrival."""
 
@@ -64,7 +72,8 @@ class StreamCamera:
         self._shown = stream.shown
         self._capture = capture
         self._clock = StreamClock() if stream.url.startswith("rtsp") else None
-        self._converter = RgbConverter(settings.hflip, settings.vflip)
+        converter = RgbConverter(settings.hflip, settings.vflip)
+        self._picture = converter.decode if _gives_jpeg(capture) else converter.retrieve
         self._stamper = LiveStamper(first_seq)
         self._still = _StillWatch(settings.longest_gap_s)
         self._patience_s = settings.longest_gap_s / 2
@@ -74,11 +83,13 @@ class StreamCamera:
 
     def read(self) -> Frame | None:
         """The next frame. Raises ``CameraError`` when the stream ended, or gives the same picture for ever."""
-        captured_ns = self._next()
-        image = self._converter.retrieve(self._capture)
-        if image is None:
-            raise CameraError(f"{self._shown}: gives pictures that cannot be decoded")
-        return self._stamper.stamp(image, captured_ns)
+        for _ in range(BAD_IN_A_ROW):
+            captured_ns = self._next()
+            image = self._picture(self._capture)
+            if image is not None:
+                return self._stamper.stamp(image, captured_ns)
+            self._passed_over.count(1)
+        raise CameraError(f"{self._shown}: gives pictures that cannot be decoded")
 
     def skip(self) -> bool:
         self._next()

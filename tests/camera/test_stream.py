@@ -4,6 +4,7 @@ import functools
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -18,6 +19,7 @@ import pytest
 from edge_node.camera.capture import Capture
 from edge_node.camera.explain import why_not
 from edge_node.camera.factory import open_camera
+from edge_node.camera.opencv import SKIPPED
 from edge_node.camera.source import parse_source
 from edge_node.camera.stream import open_capture
 from edge_node.config.models import Camera as CameraSettings
@@ -26,7 +28,7 @@ from edge_node.health import Health
 from edge_node.slot import Latest
 from tests.camera.matroska import write_matroska
 from tests.camera.mjpeg_server import MjpegServer, free_port, red
-from tests.camera.rtsp_server import RtspServer, write_transport_stream
+from tests.camera.rtsp_server import RtspServer, jpeg_clip, transport_stream, write_transport_stream
 
 
 def settings(url, **changes):
@@ -111,7 +113,7 @@ def test_a_stream_of_nothing_but_damaged_pictures_is_one_that_is_lost():
     with (
         closing(MjpegServer(pictures=pictures, fps=100)) as server,
         closing(open_camera(settings(server.url))) as camera,
-        pytest.raises(CameraError, match="ended or stopped"),
+        pytest.raises(CameraError, match="pictures that cannot be decoded"),
     ):
         list(iter(camera.read, None))
 
@@ -307,16 +309,16 @@ def serving(folder, port=0):
 
 
 @pytest.fixture(scope="module")
-def transport_stream(tmp_path_factory):
+def rtsp_clip(tmp_path_factory):
     """Three seconds of video, 25 frames a second."""
     path = tmp_path_factory.mktemp("rtsp") / "clip.ts"
     write_transport_stream(path, frames=75)
-    return path
+    return transport_stream(path, seconds=3)
 
 
-def test_rtsp_frames_carry_the_streams_own_times(transport_stream):
+def test_rtsp_frames_carry_the_streams_own_times(rtsp_clip):
     with (
-        closing(RtspServer(transport_stream, seconds=3)) as server,
+        closing(RtspServer(rtsp_clip)) as server,
         closing(open_camera(settings(f"rtsp://{server.address}/live"))) as camera,
     ):
         frames = [(camera.read(), time.monotonic_ns()) for _ in range(40)]
@@ -326,8 +328,8 @@ def test_rtsp_frames_carry_the_streams_own_times(transport_stream):
     assert all(frame.media_ns == frame.captured_ns for frame, _ in frames)
 
 
-def test_a_stalled_rtsp_camera_is_opened_again(transport_stream):
-    with closing(RtspServer(transport_stream, seconds=3)) as server, capturing(settings(f"rtsp://{server.address}/live")) as (slot, health):
+def test_a_stalled_rtsp_camera_is_opened_again(rtsp_clip):
+    with closing(RtspServer(rtsp_clip)) as server, capturing(settings(f"rtsp://{server.address}/live")) as (slot, health):
         assert slot.get(20) is not None
         server.stalled.set()
         wait_until(lambda: "camera" in health.problems())
@@ -336,8 +338,8 @@ def test_a_stalled_rtsp_camera_is_opened_again(transport_stream):
         assert server.plays >= 2
 
 
-def test_an_rtsp_camera_gets_its_login_from_the_environment(transport_stream, monkeypatch):
-    with closing(RtspServer(transport_stream, seconds=3, user="me:p@ss")) as server:
+def test_an_rtsp_camera_gets_its_login_from_the_environment(rtsp_clip, monkeypatch):
+    with closing(RtspServer(rtsp_clip, user="me:p@ss")) as server:
         url = f"rtsp://{server.address}/live"
         with pytest.raises(CameraError, match="wants a login"):
             open_camera(settings(url))
@@ -357,11 +359,47 @@ def test_a_clip_can_be_read_after_a_stream(shared):
     assert clip.read()[0]
 
 
-def test_frames_of_a_stream_pass_undecoded_and_leave_their_numbers():
-    with closing(MjpegServer()) as server, closing(open_camera(settings(server.url))) as camera:
+def test_frames_of_a_stream_pass_and_leave_their_numbers(rtsp_clip):
+    with closing(RtspServer(rtsp_clip)) as server, closing(open_camera(settings(f"rtsp://{server.address}/live"))) as camera:
         first = camera.read()
         assert all(camera.skip() for _ in range(3))
         assert camera.read().seq == first.seq + 4
+
+
+def test_jpeg_pictures_pass_undecoded_and_leave_their_numbers():
+    health = Health()
+    pictures = [red(100), red(150), *[b"\xff\xd8 no picture"] * 5, red(200)]
+    with closing(MjpegServer(pictures=pictures)) as server, closing(open_camera(settings(server.url), health=health)) as camera:
+        first = next(frame for frame in iter(camera.read, None) if round(int(frame.image[60, 80, 0]), -1) == 150)
+        assert all(camera.skip() for _ in range(5))
+        after = camera.read()
+    assert (after.seq, round(int(after.image[60, 80, 0]), -1)) == (first.seq + 6, 200)
+    assert SKIPPED not in health.report().counters, "it was decoded: it cannot be"
+
+
+def test_jpeg_pictures_of_an_rtsp_camera_carry_the_streams_own_times_too():
+    pictures = [red(shade) for shade in range(0, 240, 4)]
+    with (
+        closing(RtspServer(jpeg_clip(pictures, fps=25))) as server,
+        closing(open_camera(settings(f"rtsp://{server.address}/live"))) as camera,
+    ):
+        first = camera.read()
+        assert all(camera.skip() for _ in range(5))
+        frames = [camera.read() for _ in range(25)]
+    assert [frame.seq for frame in frames] == list(range(first.seq + 6, first.seq + 31))
+    shades = np.array([frame.image[60, 80].astype(int) for frame in frames])
+    assert np.diff(shades[:, 0]) == pytest.approx(4, abs=2)
+    assert np.all(shades[:, 1:] < 10)
+    assert np.median(np.diff([frame.captured_ns for frame in frames])) == pytest.approx(40e6, abs=1e4)
+
+
+def test_a_jpeg_picture_is_not_turned_by_what_it_says_of_the_way_it_was_held():
+    orientation = struct.pack("!HHII2x", 0x0112, 3, 1, 6 << 16)
+    exif = b"Exif\0\0MM\0*" + struct.pack("!IH", 8, 1) + orientation + bytes(4)
+    turned = red(100)[:2] + b"\xff\xe1" + struct.pack("!H", 2 + len(exif)) + exif + red(100)[2:]
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (160, 120, 3)
+    with closing(MjpegServer(pictures=[turned])) as server, closing(open_camera(settings(server.url))) as camera:
+        assert camera.read().image.shape == (120, 160, 3)
 
 
 def test_a_stream_that_ends_is_said_also_while_frames_are_skipped():
