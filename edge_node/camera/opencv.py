@@ -6,6 +6,7 @@ Importing this module imports OpenCV (some 0.1 s), so it is only imported when s
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from edge_node.camera.pool import ImagePool
 from edge_node.camera.stamps import LiveStamper
-from edge_node.data import Image
+from edge_node.data import Frame, Image
+from edge_node.errors import CameraError
 from edge_node.filesystem import Refusal
 from edge_node.health import Health
 
@@ -97,6 +99,18 @@ class PassedOver:
             self._told = True
             log.warning("%s: some pictures cannot be decoded; they are skipped", self._shown)
 
+    def first_good(self, next_frame: Callable[[], Frame | None]) -> Frame:
+        """The first frame of ``next_frame``, which gives ``None`` for a picture that cannot be decoded.
+
+        Raises ``CameraError`` when too many of those come in a row.
+        """
+        for _ in range(BAD_IN_A_ROW):
+            frame = next_frame()
+            if frame is not None:
+                return frame
+            self.count(1)
+        raise CameraError(f"{self._shown}: gives pictures that cannot be decoded")
+
 
 class RgbConverter:
     """Turns BGR pictures into RGB ones of a pool, mirrored and turned as asked."""
@@ -120,11 +134,14 @@ class RgbConverter:
         return self.convert(bgr)
 
     def decode(self, capture: Capture) -> Image | None:
-        """The same of a ``capture`` that gives its pictures as they came, as JPEG. Which way up a picture claims to be is left alone."""
+        """The picture, RGB uint8 [H, W, 3], that ``capture`` grabbed last and gives as JPEG; ``None`` when it cannot be decoded.
+
+        Which way up the JPEG claims to be is left alone, as FFmpeg does.
+        """
         try:
             got, jpeg = capture.retrieve()
             bgr = cv2.imdecode(jpeg, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if got else None
-        except cv2.error:  # the same; or nothing at all
+        except cv2.error:  # an impossible size, or no byte at all
             return None
         return None if bgr is None else self.convert(bgr)
 

@@ -9,7 +9,7 @@ import cv2
 
 from edge_node.camera import source
 from edge_node.camera.explain import why_not
-from edge_node.camera.opencv import BAD_IN_A_ROW, Capture, PassedOver, RgbConverter, grab
+from edge_node.camera.opencv import Capture, PassedOver, RgbConverter, grab
 from edge_node.camera.stamps import LiveStamper, StreamClock
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
@@ -54,10 +54,10 @@ def is_finite(capture: Capture) -> bool:
     return bool(capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)
 
 
-def _gives_jpeg(capture: Capture) -> bool:
-    """Have a stream of JPEG pictures given as they come, if it is one: each stands for itself, so who skips one need not decode it.
+def _leave_jpeg_undecoded(capture: Capture) -> bool:
+    """Have the pictures of a stream of JPEG given as they come; ``False`` for any other stream.
 
-    OpenCV's FFmpeg decodes in ``grab`` otherwise.
+    OpenCV's FFmpeg would decode each in ``grab``; these stand for themselves, so one that is skipped need not be decoded.
     """
     return int(capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG") and bool(capture.set(cv2.CAP_PROP_FORMAT, -1))
 
@@ -73,7 +73,7 @@ class StreamCamera:
         self._capture = capture
         self._clock = StreamClock() if stream.url.startswith("rtsp") else None
         converter = RgbConverter(settings.hflip, settings.vflip)
-        self._picture = converter.decode if _gives_jpeg(capture) else converter.retrieve
+        self._picture = converter.decode if _leave_jpeg_undecoded(capture) else converter.retrieve
         self._stamper = LiveStamper(first_seq)
         self._still = _StillWatch(settings.longest_gap_s)
         self._patience_s = settings.longest_gap_s / 2
@@ -83,13 +83,7 @@ class StreamCamera:
 
     def read(self) -> Frame | None:
         """The next frame. Raises ``CameraError`` when the stream ended, or gives the same picture for ever."""
-        for _ in range(BAD_IN_A_ROW):
-            captured_ns = self._next()
-            image = self._picture(self._capture)
-            if image is not None:
-                return self._stamper.stamp(image, captured_ns)
-            self._passed_over.count(1)
-        raise CameraError(f"{self._shown}: gives pictures that cannot be decoded")
+        return self._passed_over.first_good(self._next_frame)
 
     def skip(self) -> bool:
         self._next()
@@ -98,6 +92,11 @@ class StreamCamera:
 
     def close(self) -> None:
         self._capture.release()
+
+    def _next_frame(self) -> Frame | None:
+        captured_ns = self._next()
+        image = self._picture(self._capture)
+        return None if image is None else self._stamper.stamp(image, captured_ns)
 
     def _next(self) -> int:
         """Go on to the next frame; when it was captured."""

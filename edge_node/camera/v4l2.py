@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 
 from edge_node.camera import devices
-from edge_node.camera.opencv import BAD_IN_A_ROW, Capture, PassedOver, RgbConverter
+from edge_node.camera.opencv import Capture, PassedOver, RgbConverter
 from edge_node.camera.stamps import LiveStamper, plausible_monotonic_ns
 from edge_node.config.models import Camera as CameraSettings
 from edge_node.data import Frame
@@ -37,15 +37,7 @@ class DeviceCamera:
 
     def read(self) -> Frame | None:
         """The next frame, with the driver's time stamp where that is of the monotonic clock (uvcvideo, vivid)."""
-        for _ in range(BAD_IN_A_ROW):
-            self._grab()
-            arrived_ns = time.monotonic_ns()
-            stamp_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-            image = self._converter.retrieve(self._capture)
-            if image is not None:
-                return self._stamper.stamp(image, plausible_monotonic_ns(stamp_ms, arrived_ns))
-            self._passed_over.count(1)
-        raise CameraError(f"{self._path}: gives pictures that cannot be decoded")
+        return self._passed_over.first_good(self._next_frame)
 
     def skip(self) -> bool:
         self._grab()
@@ -54,6 +46,13 @@ class DeviceCamera:
 
     def close(self) -> None:
         self._capture.release()
+
+    def _next_frame(self) -> Frame | None:
+        self._grab()
+        arrived_ns = time.monotonic_ns()
+        stamp_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        image = self._converter.retrieve(self._capture)
+        return None if image is None else self._stamper.stamp(image, plausible_monotonic_ns(stamp_ms, arrived_ns))
 
     def _grab(self) -> None:
         if not self._capture.grab():

@@ -17,11 +17,12 @@ class MjpegServer:
 
     ``stalled`` keeps the connection and sends nothing; ``status`` is the answer. With ``login`` (``user:password``) it wants that,
     in the way of ``scheme``, of which it understands Basic only. ``page`` is sent in place of pictures. With ``tls`` it speaks HTTPS.
+    ``bare`` pictures, of any format, follow one another with nothing between them.
     """
 
-    def __init__(self, fps=30, status=200, port=0, pictures=(), *, login=None, scheme="Basic", page=b"", tls=None):
+    def __init__(self, fps=30, status=200, port=0, pictures=(), *, login=None, scheme="Basic", page=b"", tls=None, bare=False):
         self.fps, self.status, self.pictures = fps, status, pictures
-        self.login, self.scheme, self.page = login, scheme, page
+        self.login, self.scheme, self.page, self.bare = login, scheme, page, bare
         self.shown = []
         self.stalled = threading.Event()
         self.connections = 0
@@ -59,7 +60,7 @@ class MjpegServer:
             handler.end_headers()
             return
         handler.send_response(self.status)
-        handler.send_header("Content-Type", "text/html" if self.page else MULTIPART)
+        handler.send_header("Content-Type", "text/html" if self.page else "video/x-unknown" if self.bare else MULTIPART)
         handler.end_headers()
         handler.wfile.write(self.page)
         if self.page or self.status != 200:
@@ -71,16 +72,16 @@ class MjpegServer:
             jpeg = self.pictures[number % len(self.pictures)] if self.pictures else red(number % 256)
             head = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(jpeg))
             try:
-                handler.wfile.write(head + jpeg + b"\r\n")
+                handler.wfile.write(jpeg if self.bare else head + jpeg + b"\r\n")
             except OSError:
                 return
             number += 1
 
 
-def red(strength):
-    """A small JPEG of one colour."""
-    _, jpeg = cv2.imencode(".jpg", np.full((120, 160, 3), (0, 0, strength), np.uint8))
-    return jpeg.tobytes()
+def red(strength, kind="jpg"):
+    """A small JPEG, or other ``kind`` of picture, of one colour."""
+    _, picture = cv2.imencode(f".{kind}", np.full((120, 160, 3), (0, 0, strength), np.uint8))
+    return picture.tobytes()
 
 
 def free_port():

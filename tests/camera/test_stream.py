@@ -96,9 +96,17 @@ def test_a_stream_that_comes_to_be_as_slow_as_camera_fps_says_is_not_taken_for_s
             assert camera.read() is not None
 
 
-def test_a_damaged_picture_of_a_stream_costs_no_other(caplog):
-    pictures = [red(100), red(150), b"\xff\xd8 no picture", red(200)]
-    with closing(MjpegServer(pictures=pictures)) as server, closing(open_camera(settings(server.url))) as camera:
+NO_JPEG = b"\xff\xd8 no picture"
+NO_PNG = red(0, "png").replace(b"IHDR" + struct.pack("!II", 160, 120), b"IHDR" + bytes(8))
+
+
+@pytest.mark.parametrize(("kind", "damaged"), [("jpg", NO_JPEG), ("png", NO_PNG)], ids=["decoded when looked at", "decoded by FFmpeg"])
+def test_a_damaged_picture_of_a_stream_costs_no_other(caplog, kind, damaged):
+    pictures = [red(100, kind), red(150, kind), damaged, red(200, kind)]
+    with (
+        closing(MjpegServer(pictures=pictures, bare=kind == "png", fps=100)) as server,
+        closing(open_camera(settings(server.url))) as camera,
+    ):
         frames = [camera.read() for _ in range(12)]
         assert server.connections == 1
     shades = [round(int(frame.image[60, 80, 0]), -1) for frame in frames]
@@ -109,7 +117,7 @@ def test_a_damaged_picture_of_a_stream_costs_no_other(caplog):
 
 
 def test_a_stream_of_nothing_but_damaged_pictures_is_one_that_is_lost():
-    pictures = [red(100), *[b"\xff\xd8 no picture"] * 99]
+    pictures = [red(100), *[NO_JPEG] * 99]
     with (
         closing(MjpegServer(pictures=pictures, fps=100)) as server,
         closing(open_camera(settings(server.url))) as camera,
@@ -368,13 +376,28 @@ def test_frames_of_a_stream_pass_and_leave_their_numbers(rtsp_clip):
 
 def test_jpeg_pictures_pass_undecoded_and_leave_their_numbers():
     health = Health()
-    pictures = [red(100), red(150), *[b"\xff\xd8 no picture"] * 5, red(200)]
+    pictures = [red(100), red(150), *[NO_JPEG] * 5, red(200)]
     with closing(MjpegServer(pictures=pictures)) as server, closing(open_camera(settings(server.url), health=health)) as camera:
         first = next(frame for frame in iter(camera.read, None) if round(int(frame.image[60, 80, 0]), -1) == 150)
         assert all(camera.skip() for _ in range(5))
         after = camera.read()
     assert (after.seq, round(int(after.image[60, 80, 0]), -1)) == (first.seq + 6, 200)
     assert SKIPPED not in health.report().counters, "it was decoded: it cannot be"
+
+
+def test_the_decoding_of_a_jpeg_picture_counts_as_age(monkeypatch):
+    decoded_from_ns = []
+    imdecode = cv2.imdecode
+
+    def noted(*arguments):
+        decoded_from_ns.append(time.monotonic_ns())
+        return imdecode(*arguments)
+
+    monkeypatch.setattr(cv2, "imdecode", noted)
+    with closing(MjpegServer()) as server, closing(open_camera(settings(server.url))) as camera:
+        frames = [camera.read() for _ in range(5)]
+    assert len(decoded_from_ns) == 5
+    assert all(frame.captured_ns <= from_ns for frame, from_ns in zip(frames, decoded_from_ns, strict=True))
 
 
 def test_jpeg_pictures_of_an_rtsp_camera_carry_the_streams_own_times_too():
